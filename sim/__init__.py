@@ -1,0 +1,59 @@
+"""Fleetcast: simulate LLM inference on fleets of accelerators.
+
+    import sim
+
+    scenario = sim.load("quickstart")
+    result = sim.simulate(scenario)
+    result.latency()
+
+Names are imported when they are first used, so that `import sim` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sim.version import __version__
+
+if TYPE_CHECKING:
+    from sim.results.result import Result
+    from sim.simulation import Comparison, compare, simulate
+    from sim.specs.errors import InputError
+    from sim.specs.library import default_library as library
+    from sim.specs.resolved import Scenario
+    from sim.specs.resolved import load_scenario as load
+
+_HOMES = {
+    "Comparison": ("sim.simulation", "Comparison"),
+    "InputError": ("sim.specs.errors", "InputError"),
+    "Result": ("sim.results.result", "Result"),
+    "Scenario": ("sim.specs.resolved", "Scenario"),
+    "compare": ("sim.simulation", "compare"),
+    "library": ("sim.specs.library", "default_library"),
+    "load": ("sim.specs.resolved", "load_scenario"),
+    "simulate": ("sim.simulation", "simulate"),
+}
+
+__all__ = [
+    "Comparison",
+    "InputError",
+    "Result",
+    "Scenario",
+    "__version__",
+    "compare",
+    "library",
+    "load",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sim' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,301 @@
+"""The trace: a table of requests, the seam between demand and simulation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sim.demand.row_problems import RowProblems
+from sim.specs.errors import InputError, Problem
+
+IntArray = npt.NDArray[np.int64]
+ClassArray = npt.NDArray[np.int16]
+BoolArray = npt.NDArray[np.bool_]
+
+NANOSECONDS = 1_000_000_000
+MOST_TOKENS = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Requests in order of arrival; ties keep the order of classes, then the order in which they were given.
+
+    The columns are read-only: every fleet that is compared on a trace meets the same requests.
+    """
+
+    classes: tuple[str, ...]
+    """Names of the traffic classes."""
+
+    arrival_ns: IntArray
+    """Arrival, whole nanoseconds after the start, sorted [ns]."""
+
+    class_index: ClassArray
+    """Position in `classes`."""
+
+    prompt_tokens: IntArray
+    """Prompt, cached tokens included [tokens]."""
+
+    cached_tokens: IntArray
+    """Part of the prompt that is found in a prefix cache, less than the prompt [tokens]."""
+
+    output_tokens: IntArray
+    """Tokens to generate, at least 1 [tokens]."""
+
+    def __post_init__(self) -> None:
+        """Freeze the columns; raises ValueError when they differ in length."""
+        count = self.arrival_ns.shape
+        for name in ("arrival_ns", "class_index", "prompt_tokens", "cached_tokens", "output_tokens"):
+            dtype = np.int16 if name == "class_index" else np.int64
+            column = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
+            if column.ndim != 1 or column.shape != count:
+                raise ValueError(f"column {name} has shape {column.shape}, arrival_ns has {count}")
+            column.flags.writeable = False
+            object.__setattr__(self, name, column)
+
+    @property
+    def requests(self) -> int:
+        """Return the number of requests."""
+        return self.arrival_ns.size
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the trace as a table with the columns that `read_trace` reads."""
+        return pd.DataFrame(
+            {
+                "arrival_s": self.arrival_ns / NANOSECONDS,
+                "class": pd.Categorical.from_codes(self.class_index.astype(np.int64), list(self.classes)),
+                "prompt_tokens": self.prompt_tokens,
+                "cached_tokens": self.cached_tokens,
+                "output_tokens": self.output_tokens,
+            }
+        )
+
+    def scaled(self, time_factor: float) -> Self:
+        """Return the trace with every arrival at `time_factor` times its instant; 0.5 doubles the load.
+
+        Raises
+        ------
+        ValueError
+            The factor is not finite and above 0.
+
+        """
+        if not (math.isfinite(time_factor) and time_factor > 0.0):
+            raise ValueError(f"time_factor must be finite and above 0, got {time_factor}")
+        arrival_ns = np.rint(self.arrival_ns * time_factor).astype(np.int64)
+        return self._with(arrival_ns, np.arange(self.requests))
+
+    def window(self, start_s: float, end_s: float) -> Self:
+        """Return the requests that arrive in [start_s, end_s), with instants counted from start_s."""
+        start, end = (round(instant * NANOSECONDS) for instant in (start_s, end_s))
+        first, last = np.searchsorted(self.arrival_ns, [start, max(start, end)], side="left")
+        return self._with(self.arrival_ns - start, np.arange(first, last))
+
+    def _with(self, arrival_ns: IntArray, rows: npt.NDArray[np.intp]) -> Self:
+        return type(self)(
+            self.classes,
+            arrival_ns[rows],
+            self.class_index[rows],
+            self.prompt_tokens[rows],
+            self.cached_tokens[rows],
+            self.output_tokens[rows],
+        )
+
+
+class Column(NamedTuple):
+    """A column as read: rows that could not be read hold any value and are not valid."""
+
+    values: IntArray
+    """Whole numbers."""
+
+    valid: BoolArray
+    """Rows whose value could be read."""
+
+
+def trace_from_arrays(
+    arrival_ns: npt.ArrayLike,
+    prompt_tokens: npt.ArrayLike,
+    output_tokens: npt.ArrayLike,
+    cached_tokens: npt.ArrayLike | None = None,
+    *,
+    classes: tuple[str, ...] = ("requests",),
+    class_index: npt.ArrayLike | None = None,
+    file: str = "",
+) -> Trace:
+    """Return a trace of columns that come from outside, after checking every row.
+
+    Parameters
+    ----------
+    arrival_ns : array_like, shape (requests,)
+        Arrival after the start, sorted [ns].
+    prompt_tokens, output_tokens : array_like, shape (requests,)
+        Lengths, at least 1 [tokens].
+    cached_tokens : array_like, shape (requests,), optional
+        Cached part of the prompt, less than the prompt [tokens]; none means 0.
+    classes : tuple of str
+        Names of the traffic classes.
+    class_index : array_like, shape (requests,), optional
+        Position in `classes`; none means the first.
+    file : str
+        Where the columns come from, for errors.
+
+    Returns
+    -------
+    Trace
+        The requests, in the order given.
+
+    Raises
+    ------
+    InputError
+        Columns of different length, no rows, or rows that are unsorted, negative, NaN, broken numbers, of zero
+        tokens, or cached beyond the prompt; all problems, by row counted from 0.
+
+    """
+    given = {"arrival_ns": arrival_ns, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
+    arrays = {name: np.asarray(values) for name, values in given.items()}
+    count = arrays["arrival_ns"].size
+    arrays["cached_tokens"] = np.zeros(count, np.int64) if cached_tokens is None else np.asarray(cached_tokens)
+    arrays["class"] = np.zeros(count, np.int64) if class_index is None else np.asarray(class_index)
+    wrong = [
+        Problem("is not one column of numbers as long as arrival_ns", file, name, array.shape)
+        for name, array in arrays.items()
+        if array.shape != (count,) or array.dtype.kind not in "iuf"
+    ]
+    if wrong:
+        raise InputError(wrong)
+    problems = RowProblems(file)
+    columns = {name: whole_numbers(array, name, problems) for name, array in arrays.items()}
+    problems.add_where(
+        columns["class"].valid & ((columns["class"].values < 0) | (columns["class"].values >= len(classes))),
+        "class",
+        f"class_index lies in 0 to {len(classes) - 1}",
+        columns["class"].values,
+    )
+    return trace_from_columns(columns, classes, problems)
+
+
+def whole_numbers(array: npt.NDArray[np.generic], name: str, problems: RowProblems) -> Column:
+    """Return numbers as whole ones; NaN, infinite and broken numbers are problems of their rows."""
+    if array.dtype.kind in "iu":
+        return Column(array.astype(np.int64), np.ones(array.size, np.bool_))
+    numbers = array.astype(np.float64)
+    valid = np.isfinite(numbers) & (np.abs(numbers) < 2.0**63)
+    valid[valid] = numbers[valid] == np.rint(numbers[valid])
+    problems.add_where(~valid, name, "is not a whole number", numbers)
+    return Column(np.where(valid, numbers, 0.0).astype(np.int64), valid)
+
+
+def trace_from_columns(
+    columns: dict[str, Column],
+    classes: tuple[str, ...],
+    problems: RowProblems,
+    lines: Sequence[int] | None = None,
+    names: dict[str, str] | None = None,
+) -> Trace:
+    """Return a trace of columns as read, after checking what they say.
+
+    Parameters
+    ----------
+    columns : dict
+        `arrival_ns`, `prompt_tokens`, `cached_tokens`, `output_tokens` and `class` (positions in `classes`).
+    classes : tuple of str
+        Names of the traffic classes.
+    problems : RowProblems
+        What reading has found already.
+    lines : sequence of int, optional
+        Line of the file in which each row stands.
+    names : dict, optional
+        Column -> its name in the file, for errors.
+
+    Raises
+    ------
+    InputError
+        All problems, those of reading included.
+
+    """
+    arrival, prompt = columns["arrival_ns"], columns["prompt_tokens"]
+    cached, output = columns["cached_tokens"], columns["output_tokens"]
+    if arrival.values.size == 0:
+        raise InputError([Problem("holds no requests", problems.file, remedy="Give at least one row.")])
+    named = {name: name for name in columns} | (names or {})
+    problems.add_where(
+        arrival.valid & (arrival.values < 0), named["arrival_ns"], "arrives before the start", arrival.values
+    )
+    problems.add_where(
+        _late(arrival),
+        named["arrival_ns"],
+        "arrives before the row above it",
+        arrival.values,
+        "Sort the rows by arrival.",
+    )
+    for name, column, fewest in (
+        ("prompt_tokens", prompt, 1),
+        ("cached_tokens", cached, 0),
+        ("output_tokens", output, 1),
+    ):
+        outside = column.valid & ((column.values < fewest) | (column.values > MOST_TOKENS))
+        problems.add_where(outside, named[name], f"tokens run from {fewest} to {MOST_TOKENS}", column.values)
+    beyond = cached.valid & prompt.valid & (prompt.values >= 1) & (cached.values >= prompt.values)
+    problems.add_where(
+        beyond,
+        named["cached_tokens"],
+        "cached tokens must be fewer than prompt tokens",
+        cached.values,
+        "The last token of a prompt is always computed.",
+    )
+    problems.raise_if_any(lines)
+    return Trace(
+        classes, arrival.values, columns["class"].values.astype(np.int16), prompt.values, cached.values, output.values
+    )
+
+
+def merge_traces(traces: Sequence[Trace]) -> Trace:
+    """Return all requests of several traces in one; classes of the same name become one class.
+
+    Parameters
+    ----------
+    traces : sequence of Trace
+        Traces with a common start, at least one.
+
+    Returns
+    -------
+    Trace
+        Requests sorted by arrival, then class in order of first appearance, then the order given.
+
+    Raises
+    ------
+    ValueError
+        There is no trace.
+
+    """
+    if not traces:
+        raise ValueError("there is nothing to merge")
+    classes = tuple(dict.fromkeys(name for trace in traces for name in trace.classes))
+    class_index = np.concatenate(
+        [
+            np.array([classes.index(name) for name in trace.classes], dtype=np.int16)[trace.class_index]
+            for trace in traces
+        ]
+    )
+    arrival_ns = np.concatenate([trace.arrival_ns for trace in traces])
+    order = np.lexsort((class_index, arrival_ns))
+    return Trace(
+        classes,
+        arrival_ns[order],
+        class_index[order],
+        np.concatenate([trace.prompt_tokens for trace in traces])[order],
+        np.concatenate([trace.cached_tokens for trace in traces])[order],
+        np.concatenate([trace.output_tokens for trace in traces])[order],
+    )
+
+
+def _late(arrival: Column) -> BoolArray:
+    """Return which readable arrivals come before the last readable one above them."""
+    late = np.zeros(arrival.values.size, np.bool_)
+    rows = np.flatnonzero(arrival.valid)
+    late[rows[1:]] = np.diff(arrival.values[rows]) < 0
+    return late

@@ -1,0 +1,1 @@
+"""Time: engines move it, and decide nothing about serving."""

@@ -1,0 +1,108 @@
+"""From the arrays of a finished run to its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sim.engine.run import RunOutcome, RunPlan
+from sim.results.tables import arrow_table
+from sim.serving.deployment import NANOSECONDS, Deployment
+from sim.serving.state import FINISHED, REJECTED, UNFINISHED
+
+_OUTCOME_NAMES = {UNFINISHED: "unfinished", FINISHED: "finished", REJECTED: "rejected"}
+
+Column = npt.NDArray[Any]
+
+
+def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replication: int) -> pa.Table:
+    """Return one row a request, with the columns of `sim.results.tables.REQUESTS`."""
+    records = outcome.requests
+    count = len(records)
+    absent = records["replica"] < 0
+    replica = np.maximum(records["replica"], 0)
+    pool = outcome.replica_pool[replica]
+    first_replica = np.searchsorted(outcome.replica_pool, np.arange(len(plan.deployments)))
+    # A rejected request asked for the model of the first pool of its class.
+    asked = np.array([pools[0] for pools in plan.pools_of_class])[records["class_index"]]
+    return arrow_table(
+        "requests",
+        {
+            "scenario_id": _text(np.zeros(count), [scenario_id]),
+            "replication": np.full(count, replication, np.int32),
+            "request_id": np.arange(count, dtype=np.int64),
+            "class": _text(records["class_index"], plan.trace.classes),
+            "model": _text(np.where(absent, asked, pool), [each.model for each in plan.deployments]),
+            "pool": _text(pool, [each.pool for each in plan.deployments], absent),
+            "replica": pa.array((replica - first_replica[pool]).astype(np.int32), mask=absent),
+            "arrival_s": records["arrival_ns"] / NANOSECONDS,
+            "admitted_s": _instant(records["admitted_ns"]),
+            "first_token_s": _instant(records["first_token_ns"]),
+            "finished_s": _instant(records["finished_ns"]),
+            "prompt_tokens": np.ascontiguousarray(records["prompt_tokens"]),
+            "cached_tokens": np.ascontiguousarray(records["cached_tokens"]),
+            "output_tokens": np.ascontiguousarray(records["output_tokens"]),
+            "preemptions": np.ascontiguousarray(records["preemptions"]),
+            "retries": np.zeros(count, np.int32),
+            "outcome": _text(records["outcome"], [_OUTCOME_NAMES[code] for code in range(len(_OUTCOME_NAMES))]),
+        },
+    )
+
+
+def timeline_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replication: int) -> pa.Table:
+    """Return one row an interval and pool, with the columns of `sim.results.tables.TIMELINE`."""
+    intervals = -(-outcome.ended_ns // plan.interval_ns)
+    start_s = np.arange(intervals) * (plan.interval_ns / NANOSECONDS)
+    end_s = np.minimum(start_s + plan.interval_ns / NANOSECONDS, outcome.ended_ns / NANOSECONDS)
+    pools = [
+        _pool_timeline(each, outcome.fleet.timeline[index, :intervals], start_s, end_s)
+        for index, each in enumerate(plan.deployments)
+    ]
+    count = intervals * len(pools)
+    columns = {name: np.concatenate([pool[name] for pool in pools]) for name in pools[0]}
+    return arrow_table(
+        "timeline",
+        {
+            "scenario_id": _text(np.zeros(count), [scenario_id]),
+            "replication": np.full(count, replication, np.int32),
+            "pool": _text(np.repeat(np.arange(len(pools)), intervals), [each.pool for each in plan.deployments]),
+            **columns,
+        },
+    )
+
+
+def _pool_timeline(deployment: Deployment, rows: Column, start_s: Column, end_s: Column) -> dict[str, Column]:
+    length_ns = (end_s - start_s) * NANOSECONDS
+    replica_ns = length_ns * deployment.replicas
+    busy = np.minimum(rows["busy_ns"] / replica_ns, 1.0)
+    power_w = np.full(len(rows), np.nan)
+    if deployment.idle_w is not None and deployment.busy_w is not None:
+        each_w = deployment.idle_w + (deployment.busy_w - deployment.idle_w) * busy
+        power_w = each_w * deployment.accelerators * deployment.replicas
+    return {
+        "interval_start_s": start_s,
+        "interval_end_s": end_s,
+        "replicas": np.full(len(rows), float(deployment.replicas)),
+        "waiting": rows["waiting_ns"] / length_ns,
+        "running": rows["running_ns"] / length_ns,
+        "kv_used_fraction": rows["kv_token_ns"] / (replica_ns * deployment.kv.tokens),
+        "busy_fraction": busy,
+        "power_w": power_w,
+        "prefill_tokens": rows["prefill_tokens"].astype(np.float64),
+        "decode_tokens": rows["decode_tokens"].astype(np.float64),
+        "arrivals": rows["arrivals"].astype(np.int64),
+    }
+
+
+def _instant(time_ns: Column) -> pa.Array:
+    """Return an instant in seconds, null where it never came."""
+    return pa.array(time_ns / NANOSECONDS, mask=time_ns < 0)
+
+
+def _text(codes: Column, names: Sequence[str], absent: Column | None = None) -> pa.Array:
+    """Return a text column of positions in a list of names, null where absent."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=absent), list(names))

@@ -1,0 +1,95 @@
+"""The manifest: everything that is needed to run a result again and to know what it rests on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sim.results.flags import Flag
+from sim.serving.deployment import Deployment
+from sim.specs.resolved import Scenario
+from sim.specs.spec import Document
+from sim.version import __version__
+
+_LIBRARIES = ("numba", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "simpy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the program, of Python and of the libraries that results depend on."""
+    return {
+        "fleetcast": __version__,
+        "python": platform.python_version(),
+        **{library: importlib.metadata.version(library) for library in _LIBRARIES},
+    }
+
+
+def run_manifest(
+    scenarios: Sequence[Scenario],
+    deployments: Mapping[str, Sequence[Deployment]],
+    flags: Mapping[str, Sequence[Flag]],
+    measured: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the manifest of a result.
+
+    Parameters
+    ----------
+    scenarios : sequence of Scenario
+        What was simulated.
+    deployments : mapping
+        Scenario id -> pools.
+    flags : mapping
+        Scenario id -> honesty flags; the scope of each names its scenario when there are several.
+    measured : mapping
+        Engine, events, wall time and the like.
+
+    """
+    several = len(scenarios) > 1
+    return {
+        "versions": versions(),
+        "scenarios": {each.scenario_id: _resolved(each) for each in scenarios},
+        "fingerprints": {name: digest for each in scenarios for name, digest in each.fingerprints.items()},
+        "pools": {scenario_id: [pool_record(each) for each in pools] for scenario_id, pools in deployments.items()},
+        "flags": [
+            asdict(flag) | {"scope": f"{flag.scope} of {scenario_id}" if several else flag.scope}
+            for scenario_id, found in flags.items()
+            for flag in found
+        ],
+        **measured,
+    }
+
+
+def _resolved(scenario: Scenario) -> dict[str, Any]:
+    parts: dict[str, Mapping[str, Document]] = {
+        "hardware": scenario.hardware,
+        "models": scenario.models,
+        "serving_stacks": scenario.serving_stacks,
+        "workloads": scenario.workloads,
+    }
+    resolved: dict[str, Any] = {
+        kind: {name: spec.model_dump(mode="json", exclude_none=True) for name, spec in part.items()}
+        for kind, part in parts.items()
+    }
+    resolved["scenario"] = scenario.spec.model_dump(mode="json", exclude_none=True)
+    resolved["as_written"] = json.loads(json.dumps(scenario.raw.data, default=str))
+    return resolved
+
+
+def pool_record(deployment: Deployment) -> dict[str, Any]:
+    """Return a pool as the manifest and `check` show it."""
+    return {
+        "pool": deployment.pool,
+        "model": deployment.model,
+        "hardware": deployment.hardware,
+        "replicas": deployment.replicas,
+        "accelerators": deployment.replicas * deployment.accelerators,
+        "kv_capacity_tokens": deployment.kv.tokens,
+        "weight_bytes_per_accelerator": deployment.kv.weight_bytes,
+        "max_sequences": deployment.max_sequences,
+        "step_token_budget": deployment.step_token_budget,
+        "specification_only": deployment.specification_only,
+        "price": None if deployment.price is None else asdict(deployment.price),
+    }

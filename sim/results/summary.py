@@ -1,0 +1,282 @@
+"""Every metric with its interval: the one place where tables of a run become rows of the summary."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from sim.results.flags import Flag
+from sim.results.intervals import Estimate, sectioned_quantile_interval
+from sim.results.metrics import (
+    TOKENS_PER_MILLION,
+    Array,
+    Mask,
+    PoolCost,
+    ServiceLevel,
+    Window,
+    check_service_levels,
+    pool_cost_usd,
+)
+from sim.results.observed import Blocks, Codes, ObservedRequests, observe, scenario_of
+from sim.results.tables import ALL, OUTCOMES, Table, arrow_table, frame, labels, numbers
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+BATCHES = 10
+"""Batches or sections of a single run: few enough to be long, as Schmeiser (1982) advises (10 to 30)."""
+
+Row = dict[str, object]
+
+
+def summarise(
+    requests: Table,
+    timeline: Table,
+    pools: Sequence[PoolCost],
+    service_levels: Sequence[ServiceLevel],
+    window: Window,
+    confidence: float = 0.95,
+    *,
+    batches: int = BATCHES,
+    quantiles: Sequence[float] = QUANTILES,
+    flags: Sequence[Flag] = (),
+) -> pd.DataFrame:
+    """Summary of one scenario: each metric by class, pool and quantile with its interval; columns `SUMMARY`.
+
+    With two or more replications the value is that of all together and its interval comes from the values of
+    the replications; with one, from `batches` consecutive parts of the window (batch means, sectioning).
+    Counts are totals over all replications, and exact. Intervals are cut to what is possible: no negative
+    rate.
+
+    Parameters: `requests` and `timeline` hold the columns of `REQUESTS` and `TIMELINE`; `pools` gives prices;
+    `window` [s] is the same in every replication; `confidence` in (0, 1); `flags` become rows of their own.
+    Raises ValueError for no request, several scenarios, a class or pool named "all", or contradictory rows.
+    """
+    check_service_levels(service_levels)
+    scenario_id = scenario_of(requests)
+    requests_from, timeline_from = numbers(requests, "replication"), numbers(timeline, "replication")
+    names = np.unique(np.concatenate([requests_from, timeline_from]))
+    replicated = names.size > 1
+    blocks = Blocks(window, int(names.size) if replicated else batches, replicated, confidence)
+    observed = observe(requests, np.searchsorted(names, requests_from), service_levels, blocks)
+    class_names = sorted({*observed.class_names, *(level[0] for level in service_levels)} - {ALL})
+    rows: list[Row] = []
+    for class_name in [ALL, *class_names]:
+        members = observed.members(class_name)
+        levels = [level for level in service_levels if level[0] == class_name]
+        rows += _outcome_rows(observed, members, class_name)
+        rows += _rate_rows(observed, members, class_name, blocks)
+        rows += _latency_rows(observed, members, class_name, levels, quantiles, blocks)
+    rows += _timeline_rows(timeline, np.searchsorted(names, timeline_from), blocks)
+    rows += _cost_rows(observed, pools, blocks)
+    rows += [_flag_row(flag) for flag in flags]
+    table = pd.DataFrame(rows).assign(scenario_id=scenario_id, confidence=confidence)
+    return frame("summary", arrow_table("summary", table))
+
+
+def _outcome_rows(observed: ObservedRequests, members: Mask, class_name: str) -> list[Row]:
+    """Counts of the requests that arrived in the window, by outcome: they add up to the offered ones."""
+    chosen = observed.outcomes[members & observed.offered]
+    counts = dict(zip(OUTCOMES, np.bincount(chosen, minlength=len(OUTCOMES)).tolist(), strict=True))
+    counts = {"offered": chosen.size, **counts}
+    return [
+        _row(f"requests_{name}", _exact(count, counts["offered"]), "requests", class_name=class_name)
+        for name, count in counts.items()
+    ]
+
+
+def _rate_rows(observed: ObservedRequests, members: Mask, class_name: str, blocks: Blocks) -> list[Row]:
+    """Offered, completed and good load, in requests and tokens per second."""
+    offered, completed = members & observed.offered, members & observed.completed
+    good = completed & observed.good
+    arrival, finish = observed.arrival_blocks, observed.finish_blocks
+    prompt, output = observed.prompt_tokens, observed.output_tokens
+    offered_counts = blocks.total(arrival, offered)
+    rates: list[tuple[str, str, Array, Mask]] = [
+        ("requests_offered_per_s", "requests/s", offered_counts, offered),
+        ("requests_completed_per_s", "requests/s", blocks.total(finish, completed), completed),
+        ("input_tokens_offered_per_s", "tokens/s", blocks.total(arrival, offered, prompt), offered),
+        ("input_tokens_completed_per_s", "tokens/s", blocks.total(finish, completed, prompt), completed),
+        ("output_tokens_offered_per_s", "tokens/s", blocks.total(arrival, offered, output), offered),
+        ("output_tokens_completed_per_s", "tokens/s", blocks.total(finish, completed, output), completed),
+        ("goodput_tokens_per_s", "tokens/s", blocks.total(finish, good, output), good),
+    ]
+    rows = [
+        _row(metric, replace(blocks.rate(totals), samples=int(counted.sum())), unit, class_name=class_name)
+        for metric, unit, totals, counted in rates
+    ]
+    met = blocks.total(arrival, offered & observed.good)
+    fraction = replace(blocks.ratio(met, offered_counts).within(0.0, 1.0), samples=int(offered.sum()))
+    return [*rows, _row("goodput_requests_fraction", fraction, "1", class_name=class_name)]
+
+
+def _latency_rows(
+    observed: ObservedRequests,
+    members: Mask,
+    class_name: str,
+    levels: Sequence[ServiceLevel],
+    quantiles: Sequence[float],
+    blocks: Blocks,
+) -> list[Row]:
+    """Mean and quantiles of each latency, and whether the service levels of the class are met."""
+    rows: list[Row] = []
+    for metric, latency in observed.latencies.items():
+        chosen = members & observed.offered & ~np.isnan(latency)
+        sections = blocks.sections(observed.replications[chosen], latency[chosen])
+        unserved = int(np.isinf(latency[chosen]).sum())
+        rows.append(_row(metric, _with_unserved(_mean(sections, blocks), unserved), "s", class_name=class_name))
+        own = [level for level in levels if level[1] == metric]
+        estimates = {
+            quantile: _with_unserved(_quantile(sections, quantile, blocks), unserved)
+            for quantile in sorted({*quantiles, *(level[2] for level in own)})
+        }
+        rows += [
+            _row(metric, estimate, "s", class_name=class_name, quantile=quantile)
+            for quantile, estimate in estimates.items()
+        ]
+        for _, _, quantile, limit_s in own:
+            parts = {
+                "limit": (_exact(limit_s, 0), "s"),
+                "met": (_met(estimates[quantile], limit_s), "1"),
+                "attainment": (_attainment(sections, limit_s, blocks), "1"),
+            }
+            rows += [
+                _row(f"service_level_{part}_{metric}", estimate, unit, class_name=class_name, quantile=quantile)
+                for part, (estimate, unit) in parts.items()
+            ]
+    return rows
+
+
+def _quantile(sections: Sequence[Array], quantile: float, blocks: Blocks) -> Estimate:
+    """Quantile of a latency, which is never negative."""
+    method = "replications" if blocks.replicated else "sectioning"
+    return sectioned_quantile_interval(sections, quantile, blocks.confidence, method).within(0.0, math.inf)
+
+
+def _mean(sections: Sequence[Array], blocks: Blocks) -> Estimate:
+    """Mean over all sections: ratio of the sums of values and of counts."""
+    counts = np.array([section.size for section in sections], dtype=np.float64)
+    estimate = blocks.ratio(np.array([section.sum() for section in sections]), counts)
+    return replace(estimate, samples=int(counts.sum()))
+
+
+def _attainment(sections: Sequence[Array], limit_s: float, blocks: Blocks) -> Estimate:
+    """Fraction of the requests within the limit."""
+    counts = np.array([section.size for section in sections], dtype=np.float64)
+    within = np.array([np.count_nonzero(section <= limit_s) for section in sections], dtype=np.float64)
+    return replace(blocks.ratio(within, counts).within(0.0, 1.0), samples=int(counts.sum()))
+
+
+def _met(estimate: Estimate, limit_s: float) -> Estimate:
+    """1 if the quantile keeps the limit, else 0; low and high differ if the interval contains the limit."""
+
+    def keeps(value: float) -> float:
+        return math.nan if math.isnan(value) else float(value <= limit_s)
+
+    return replace(estimate, value=keeps(estimate.value), low=keeps(estimate.high), high=keeps(estimate.low))
+
+
+def _with_unserved(estimate: Estimate, unserved: int) -> Estimate:
+    """The estimate with a note of how many of its observations are infinite, where that makes it infinite."""
+    if not math.isinf(estimate.value):
+        return estimate
+    note = f"{unserved} of {estimate.samples} requests were not served and count as infinite"
+    return replace(estimate, note="; ".join(filter(None, [note, estimate.note])))
+
+
+def _timeline_rows(timeline: Table, replications: Codes, blocks: Blocks) -> list[Row]:
+    """Utilisation, KV memory in use and tokens computed, by pool, from the timeline within the window."""
+    starts, ends = numbers(timeline, "interval_start_s"), numbers(timeline, "interval_end_s")
+    overlap = blocks.window.overlap_s(starts, ends)
+    share = overlap / np.where(ends > starts, ends - starts, 1.0)
+    middles = np.maximum(starts, blocks.window.warm_up_s) + overlap / 2
+    places = blocks.of(replications, middles)
+    replica_seconds = overlap * numbers(timeline, "replicas")
+    codes, pool_names = labels(timeline, "pool")
+    rows: list[Row] = []
+    for pool in [ALL, *pool_names]:
+        counted = (overlap > 0) & ((codes == pool_names.index(pool)) if pool != ALL else True)
+        samples = int(counted.sum())
+        weights = blocks.total(places, counted, replica_seconds)
+        for metric, column in (("utilisation", "busy_fraction"), ("kv_used_fraction", "kv_used_fraction")):
+            totals = blocks.total(places, counted, replica_seconds * numbers(timeline, column))
+            estimate = blocks.ratio(totals[weights > 0], weights[weights > 0]).within(0.0, 1.0)
+            rows.append(_row(metric, replace(estimate, samples=samples), "1", pool=pool))
+        if pool == ALL:
+            continue
+        seconds = blocks.total(places, counted, overlap)
+        for column in ("prefill_tokens", "decode_tokens"):
+            totals = blocks.total(places, counted, share * numbers(timeline, column))
+            estimate = blocks.ratio(totals[seconds > 0], seconds[seconds > 0])
+            rows.append(_row(f"{column}_per_s", replace(estimate, samples=samples), "tokens/s", pool=pool))
+    return rows
+
+
+def _cost_rows(observed: ObservedRequests, pools: Sequence[PoolCost], blocks: Blocks) -> list[Row]:
+    """Cost of a million tokens, by pool and of the fleet: the formula is that of `PoolCost`."""
+    rows: list[Row] = []
+    for pool, parts in [(ALL, list(pools)), *((pool.pool, [pool]) for pool in pools)]:
+        if pool == ALL:
+            counted = observed.completed
+        elif pool in observed.pool_names:
+            counted = observed.completed & (observed.pools == observed.pool_names.index(pool))
+        else:
+            counted = np.zeros_like(observed.completed)
+        cost = sum(pool_cost_usd(part, blocks.duration_s) for part in parts)
+        basis = "; ".join(sorted({part.price_basis for part in parts})) or None
+        output = blocks.total(observed.finish_blocks, counted, observed.output_tokens)
+        prompt = blocks.total(observed.finish_blocks, counted, observed.prompt_tokens)
+        for metric, tokens in (
+            ("usd_per_million_tokens", prompt + output),
+            ("usd_per_million_output_tokens", output),
+        ):
+            if math.isnan(cost):
+                unpriced = ", ".join(part.pool for part in parts if part.price_usd_per_hour is None)
+                estimate = Estimate(math.nan, math.nan, math.nan, 0, blocks.method, f"no price for pool {unpriced}")
+            else:
+                estimate = blocks.ratio(np.full(blocks.count, cost * TOKENS_PER_MILLION), tokens)
+                if tokens.sum() == 0:
+                    estimate = replace(estimate, note="no token was completed in the window")
+            estimate = replace(estimate, samples=int(counted.sum()))
+            rows.append(_row(metric, estimate, "USD per million tokens", pool=pool, price_basis=basis))
+    return rows
+
+
+def _flag_row(flag: Flag) -> Row:
+    """A raised flag as a row: value 1, the message as its note."""
+    kind, _, name = flag.scope.partition(" ")
+    estimate = replace(_exact(1.0, 0), note=flag.message)
+    class_name, pool = (name if kind == "class" else ALL), (name if kind == "pool" else ALL)
+    return _row(f"flag_{flag.name}", estimate, "1", class_name=class_name, pool=pool)
+
+
+def _exact(value: float, samples: int) -> Estimate:
+    """A number that is counted or given, not estimated."""
+    return Estimate(float(value), float(value), float(value), samples, "exact")
+
+
+def _row(
+    metric: str,
+    estimate: Estimate,
+    unit: str,
+    *,
+    class_name: str = ALL,
+    pool: str = ALL,
+    quantile: float | None = None,
+    price_basis: str | None = None,
+) -> Row:
+    """One row of the summary."""
+    return {
+        "class": class_name,
+        "pool": pool,
+        "metric": metric,
+        "quantile": quantile,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "unit": unit,
+        "samples": estimate.samples,
+        "method": estimate.method,
+        "note": estimate.note or None,
+        "price_basis": price_basis,
+    }

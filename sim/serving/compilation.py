@@ -1,0 +1,51 @@
+"""How hot functions are compiled: once per version of their sources, kept on disk.
+
+numba checks only the file of a cached function, not the files of the functions it calls, so a changed `replica.py`
+would leave the engine running old code. The cache directory is therefore named after a hash of all compiled sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_COMPILED_SOURCES = ("serving", "engine")
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function with numba on its first call and keep the machine code on disk."""
+    return cast(Function, numba.njit(cache=True)(function))
+
+
+def cache_directory() -> Path:
+    """Return where machine code is kept.
+
+    `FLEETCAST_CACHE`, or the user's cache directory, or, where neither can be written, a temporary directory; below
+    it one directory per content of the compiled sources and version of numba.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for room in _COMPILED_SOURCES:
+        for source in sorted((_PACKAGE / room).glob("*.py")):
+            digest.update(source.read_bytes())
+    home = os.environ.get("FLEETCAST_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    for root in (Path(home).expanduser(), Path(tempfile.gettempdir())):
+        directory = root / "fleetcast" / digest.hexdigest()[:16]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(directory, os.W_OK):
+            return directory
+    return Path(tempfile.mkdtemp(prefix="fleetcast-"))
+
+
+numba.config.CACHE_DIR = str(cache_directory())  # type: ignore[attr-defined]  # numba makes its settings at run time

@@ -1,0 +1,152 @@
+"""Memory of a replica: weights per accelerator, KV bytes per token and accelerator, and the KV capacity in tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sim.serving.roofline import (
+    format_bytes,
+    parameter_counts,
+    recurrent_state_bytes_per_sequence,
+    window_tokens,
+)
+from sim.specs.fleet import ParallelismSpec
+from sim.specs.hardware import NumberFormat
+from sim.specs.model import ArchitectureSpec, GatedDeltaNet, GroupedQueryAttention
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Number formats of one replica."""
+
+    weights: NumberFormat
+    """Weights that are not routed experts."""
+
+    experts: NumberFormat
+    """Routed experts."""
+
+    kv: NumberFormat
+    """KV entries."""
+
+    weight_arithmetic: NumberFormat
+    """Matrix products with weights that are not routed experts."""
+
+    expert_arithmetic: NumberFormat
+    """Matrix products with routed experts."""
+
+
+@dataclass(frozen=True)
+class KvCapacity:
+    """KV memory of a replica as its scheduler counts it."""
+
+    tokens: int
+    """KV entries of the whole replica [tokens]; not positive when the model does not fit."""
+
+    sequence_charge: int
+    """Entries charged per sequence for bounded state and its partly filled last block [tokens]."""
+
+    weight_bytes: float
+    """Weights per accelerator [B]."""
+
+    kv_bytes_per_token: float
+    """KV bytes per token on one accelerator of the group that holds it [B]."""
+
+    free_bytes: float
+    """Memory per accelerator left for KV [B]; negative when the model does not fit."""
+
+
+def weight_bytes_per_accelerator(
+    architecture: ArchitectureSpec, formats: Formats, parallelism: ParallelismSpec
+) -> float:
+    """Return the bytes of weights on one accelerator [B].
+
+    Attention, dense and shared-expert matrices are split over `tensor` and repeated over `data`; routed experts are
+    split over all accelerators; the router is repeated; embeddings stay in bf16, as published checkpoints keep them.
+    """
+    counts = parameter_counts(architecture)
+    weights = format_bytes(formats.weights)
+    unquantised = format_bytes(NumberFormat.BF16)
+    split = (counts.attention + counts.dense + counts.shared_experts) * weights
+    split += (counts.embedding + counts.output_projection) * unquantised
+    experts = counts.routed_experts * format_bytes(formats.experts) / parallelism.accelerators
+    return split / parallelism.tensor + experts + (counts.router + counts.norms) * unquantised
+
+
+def kv_bytes_per_token(
+    architecture: ArchitectureSpec, element_bytes: float, tensor: int, windowed: bool = False
+) -> float:
+    """Return the KV bytes that one token adds on one accelerator of a tensor-parallel group [B].
+
+    Grouped-query KV heads are split over `tensor` and repeated when there are fewer heads than accelerators; the one
+    latent vector of multi-head latent attention is repeated on every accelerator.
+
+    Parameters
+    ----------
+    architecture : ArchitectureSpec
+        Shape of the network.
+    element_bytes : float
+        Bytes per KV element [B].
+    tensor : int
+        Accelerators in the group.
+    windowed : bool
+        Whether to count the layers with a sliding window, or those with whole context.
+
+    """
+    elements = 0
+    for group in architecture.attention:
+        if isinstance(group, GatedDeltaNet):
+            continue
+        if isinstance(group, GroupedQueryAttention):
+            if (group.window is not None) == windowed:
+                elements += 2 * math.ceil(group.kv_heads / tensor) * group.head_dim * group.layers
+        elif not windowed:
+            elements += (group.kv_rank + group.rope_head_dim) * group.layers
+    return elements * element_bytes
+
+
+def kv_capacity(
+    architecture: ArchitectureSpec,
+    formats: Formats,
+    parallelism: ParallelismSpec,
+    memory_bytes: float,
+    memory_fraction: float,
+    activation_reserve_bytes: float,
+    block_tokens: int,
+) -> KvCapacity:
+    """Return the KV capacity of a replica.
+
+    Per accelerator `free = fraction x memory - weights - reserve`; a data-parallel group holds
+    `free / (KV bytes per token)` tokens, and the replica `data` times as many. Sliding windows and recurrent states
+    are bounded, so they are charged per sequence, as the tokens whose KV would take the same bytes.
+
+    Parameters
+    ----------
+    architecture, formats, parallelism
+        The model and how it is laid out.
+    memory_bytes : float
+        Usable memory per accelerator [B].
+    memory_fraction : float
+        Fraction of it that the engine takes [1].
+    activation_reserve_bytes : float
+        Memory per accelerator kept for other things [B].
+    block_tokens : int
+        Tokens in a KV block.
+
+    """
+    element_bytes = format_bytes(formats.kv)
+    weights = weight_bytes_per_accelerator(architecture, formats, parallelism)
+    per_token = kv_bytes_per_token(architecture, element_bytes, parallelism.tensor)
+    window_bytes = kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=True)
+    state = window_tokens(architecture) * window_bytes
+    state += recurrent_state_bytes_per_sequence(architecture) / parallelism.tensor
+    free = memory_fraction * memory_bytes - weights - activation_reserve_bytes
+    # A model without growing KV is counted in units of its state.
+    unit = per_token or state
+    return KvCapacity(
+        tokens=math.floor(free / unit) * parallelism.data,
+        sequence_charge=math.ceil(state / unit) + block_tokens - 1,
+        weight_bytes=weights,
+        kv_bytes_per_token=per_token,
+        free_bytes=free,
+    )

@@ -1,0 +1,202 @@
+"""The arrays that hold a fleet in time: replicas, their slots, the requests, and what the timeline counts.
+
+Layout only: every transition is in `sim.serving.replica`. Records are plain numpy structured arrays, so that
+the same functions run compiled, interpreted (`NUMBA_DISABLE_JIT=1`) and under a debugger.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = 2**63 - 1
+"""Time of an event that is not scheduled [ns]."""
+
+FRACTION_BITS = 20
+"""Step durations are integers in units of 2**-20 ns, so that k steps and a span of k steps add up exactly."""
+
+FINISH, CROSSING = 0, 1
+"""The two heaps of a replica: decode steps at which sequences finish, and at which they fill the window."""
+
+UNFINISHED, FINISHED, REJECTED = 0, 1, 2
+"""Codes of `requests["outcome"]`."""
+
+REPLICA = np.dtype(
+    [
+        ("pool", np.int64),
+        ("clock_ns", np.int64),  # start of the running span
+        ("remainder", np.int64),  # fraction of a nanosecond carried from the last boundary [2**-20 ns]
+        ("end_ns", np.int64),  # next boundary, NEVER when idle
+        ("span_steps", np.int64),  # steps until the next boundary; 0 when idle or just woken
+        ("first_duration", np.int64),  # duration of the span's first step [2**-20 ns]
+        ("duration_growth", np.int64),  # by which each later step is longer [2**-20 ns]
+        ("decode_step", np.int64),  # decode steps since the start; the clock of both heaps
+        ("decoding", np.int64),  # sequences that gain a token in each step
+        ("prefilling", np.int64),  # sequences admitted and not yet decoding
+        ("waiting", np.int64),
+        ("waiting_head", np.int64),
+        ("waiting_tail", np.int64),
+        ("waiting_since_ns", np.int64),  # until when the waiting integral has been taken
+        ("outstanding", np.int64),  # requests routed here and not finished
+        ("context", np.int64),  # tokens that the decoding sequences attend to in the next step
+        ("window_context", np.int64),  # the same, each sequence cut at the window
+        ("window_growing", np.int64),  # decoding sequences below the window
+        ("kv_used", np.int64),  # KV entries charged [tokens]
+        ("prefill_tokens", np.int64),  # prompt tokens in the running step
+        ("prefill_head", np.int64),  # ring of prefilling slots, in order of admission
+        ("free_slots", np.int64),
+        ("newest", np.int64),  # newest decoding slot, -1 when none
+        ("finish_size", np.int64),
+        ("crossing_size", np.int64),
+        ("steps", np.int64),  # engine iterations done
+        ("preemptions", np.int64),
+    ]
+)
+
+POOL = np.dtype(
+    [
+        ("max_sequences", np.int64),
+        ("step_token_budget", np.int64),
+        ("kv_capacity", np.int64),  # [tokens]
+        ("admission_headroom", np.int64),  # KV kept free when a sequence joins others [tokens]
+        ("sequence_charge", np.int64),  # KV charged per sequence whatever its length [tokens]
+        ("max_span", np.int64),  # 1 simulates step by step
+        ("context_duration", np.int64),  # per context token and decode step [2**-20 ns]
+        ("window", np.int64),  # 0 when the model has no windowed layers
+        ("window_duration", np.int64),  # per windowed context token and decode step [2**-20 ns]
+        ("pair_duration", np.int64),  # per query-key pair of a prefill chunk [2**-20 ns]
+        ("window_pair_duration", np.int64),
+    ]
+)
+
+SLOT = np.dtype(
+    [
+        ("request", np.int64),
+        ("target", np.int64),  # tokens to prefill: the prompt, after a preemption also what was generated
+        ("done", np.int64),  # tokens prefilled
+        ("chunk", np.int64),  # tokens prefilled in the running step
+        ("generated", np.int64),  # output tokens when decoding began
+        ("entered", np.int64),  # decode step at which decoding began
+        ("older", np.int64),  # decoding slots as a list in order of admission
+        ("newer", np.int64),
+    ]
+)
+
+HEAP_ENTRY = np.dtype([("key", np.int64), ("slot", np.int64)])
+
+REQUEST = np.dtype(
+    [
+        ("arrival_ns", np.int64),
+        ("admitted_ns", np.int64),
+        ("first_token_ns", np.int64),
+        ("finished_ns", np.int64),
+        ("prompt_tokens", np.int32),
+        ("cached_tokens", np.int32),
+        ("output_tokens", np.int32),
+        ("generated", np.int32),  # tokens to keep across a preemption
+        ("next", np.int32),  # next in the waiting queue
+        ("replica", np.int32),
+        ("preemptions", np.int32),
+        ("class_index", np.int16),
+        ("outcome", np.int8),
+    ]
+)
+
+TIMELINE = np.dtype(
+    [
+        ("waiting_ns", np.int64),
+        ("running_ns", np.int64),
+        ("busy_ns", np.int64),
+        ("kv_token_ns", np.float64),
+        ("prefill_tokens", np.int64),
+        ("decode_tokens", np.int64),
+        ("arrivals", np.int64),
+    ]
+)
+
+
+class FleetState(NamedTuple):
+    """All arrays of a running fleet of R replicas in P pools."""
+
+    replicas: NDArray[np.void]
+    """Replica records, shape (R,), dtype REPLICA."""
+
+    pools: NDArray[np.void]
+    """Pool records, shape (P,), dtype POOL."""
+
+    linear_duration: NDArray[np.int64]
+    """Duration of the token-linear part of a step by tokens in the step [2**-20 ns], shape (P, T + 1)."""
+
+    sequence_duration: NDArray[np.int64]
+    """Duration of the per-sequence part by sequences that sample [2**-20 ns], shape (P, S + 1)."""
+
+    slots: NDArray[np.void]
+    """Slot records, shape (R, S), dtype SLOT."""
+
+    heaps: NDArray[np.void]
+    """FINISH and CROSSING heaps, shape (R, 2, S), dtype HEAP_ENTRY."""
+
+    prefill_ring: NDArray[np.int64]
+    """Prefilling slots in order of admission, shape (R, S)."""
+
+    free_stack: NDArray[np.int64]
+    """Unused slots, shape (R, S)."""
+
+    requests: NDArray[np.void]
+    """Request records in order of arrival, shape (n,), dtype REQUEST."""
+
+    timeline: NDArray[np.void]
+    """What happened per pool and interval, shape (P, I), dtype TIMELINE."""
+
+    interval_ns: int
+    """Length of a timeline interval [ns]."""
+
+
+def empty_fleet(
+    pools: NDArray[np.void],
+    replica_pools: NDArray[np.int64],
+    linear_duration: NDArray[np.int64],
+    sequence_duration: NDArray[np.int64],
+    requests: NDArray[np.void],
+    intervals: int,
+    interval_ns: int,
+) -> FleetState:
+    """Return the state of an idle fleet at time 0.
+
+    Parameters
+    ----------
+    pools : ndarray of POOL, shape (P,)
+        Parameters of the pools.
+    replica_pools : ndarray of int, shape (R,)
+        Pool of each replica.
+    linear_duration, sequence_duration : ndarray of int
+        Step-time tables, see `FleetState`.
+    requests : ndarray of REQUEST, shape (n,)
+        Requests in order of arrival; results are written into them.
+    intervals : int
+        Timeline intervals to keep; what happens later is counted in the last one.
+    interval_ns : int
+        Length of one interval [ns].
+
+    """
+    count, slots = len(replica_pools), int(pools["max_sequences"].max())
+    replicas = np.zeros(count, REPLICA)
+    replicas["pool"] = replica_pools
+    replicas["end_ns"] = NEVER
+    replicas["waiting_head"] = replicas["waiting_tail"] = replicas["newest"] = -1
+    replicas["free_slots"] = pools["max_sequences"][replica_pools]
+    return FleetState(
+        replicas=replicas,
+        pools=pools,
+        linear_duration=linear_duration,
+        sequence_duration=sequence_duration,
+        slots=np.zeros((count, slots), SLOT),
+        heaps=np.zeros((count, 2, slots), HEAP_ENTRY),
+        prefill_ring=np.zeros((count, slots), np.int64),
+        free_stack=np.tile(np.arange(slots, dtype=np.int64), (count, 1)),
+        requests=requests,
+        timeline=np.zeros((len(pools), intervals), TIMELINE),
+        interval_ns=interval_ns,
+    )

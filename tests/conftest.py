@@ -1,0 +1,113 @@
+"""Settings and builders that all tests share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sim.serving.routing import RoutingState, routing_state
+from sim.serving.state import FRACTION_BITS, POOL, REQUEST, FleetState, empty_fleet
+
+hypothesis.settings.register_profile("fleetcast", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("fleetcast")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+SECOND = 1_000_000_000
+MANY_STEPS = 1 << 40
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of facts and traces beside the checkout; skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("no folder of shared facts and traces beside the checkout")
+    return SHARED
+
+
+@dataclasses.dataclass
+class FleetBuilder:
+    """A small fleet of one pool with step times in seconds, for tests."""
+
+    arrivals_s: NDArray[np.float64] | list[float]
+    prompt: NDArray[np.int64] | list[int] | int = 1
+    output: NDArray[np.int64] | list[int] | int = 1
+    cached: NDArray[np.int64] | list[int] | int = 0
+    replicas: int = 1
+    max_sequences: int = 1
+    step_token_budget: int = 1_000_000
+    kv_capacity: int = 1 << 40
+    admission_headroom: int = 1
+    sequence_charge: int = 0
+    max_span: int = MANY_STEPS
+    base_s: float = 0.0
+    token_s: float = 0.0
+    sequence_s: float = 0.0
+    context_s: float = 0.0
+    pair_s: float = 0.0
+    window: int = 0
+    window_context_s: float = 0.0
+    window_pair_s: float = 0.0
+    router: str = "least_outstanding"
+    interval_s: float = 60.0
+    intervals: int = 1000
+    seed: int = 0
+    linear_s: NDArray[np.float64] | None = None
+
+    def build(self) -> tuple[FleetState, RoutingState]:
+        """Return the idle fleet and its router."""
+        count = len(self.arrivals_s)
+        requests = np.zeros(count, REQUEST)
+        requests["arrival_ns"] = np.rint(np.asarray(self.arrivals_s) * SECOND)
+        requests["prompt_tokens"] = self.prompt
+        requests["output_tokens"] = self.output
+        requests["cached_tokens"] = self.cached
+        for column in ("admitted_ns", "first_token_ns", "finished_ns", "replica"):
+            requests[column] = -1
+        pools = np.zeros(1, POOL)
+        for column in (
+            "max_sequences", "step_token_budget", "kv_capacity", "admission_headroom", "sequence_charge", "max_span",
+            "window",
+        ):  # fmt: skip
+            pools[column] = getattr(self, column)
+        for column, seconds in (
+            ("context_duration", self.context_s), ("window_duration", self.window_context_s),
+            ("pair_duration", self.pair_s), ("window_pair_duration", self.window_pair_s),
+        ):  # fmt: skip
+            pools[column] = fixed(seconds)
+        largest = int(requests["prompt_tokens"].sum()) if count else 1
+        tokens = min(self.step_token_budget, largest + self.max_sequences) + self.max_sequences
+        linear_s = self.base_s + self.token_s * np.arange(tokens + 1) if self.linear_s is None else self.linear_s
+        fleet = empty_fleet(
+            pools=pools,
+            replica_pools=np.zeros(self.replicas, np.int64),
+            linear_duration=fixed(linear_s)[None, :],
+            sequence_duration=fixed(self.sequence_s * np.arange(self.max_sequences + 1))[None, :],
+            requests=requests,
+            intervals=self.intervals,
+            interval_ns=round(self.interval_s * SECOND),
+        )
+        draws = np.random.default_rng(self.seed).random((count, 2))
+        return fleet, routing_state(self.router, [list(range(self.replicas))], self.replicas, draws)
+
+
+def fixed(seconds: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return seconds in units of 2**-20 ns."""
+    return np.rint(np.asarray(seconds) * SECOND * (1 << FRACTION_BITS)).astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def fleet_builder() -> type[FleetBuilder]:
+    """Return the builder of small fleets."""
+    return FleetBuilder
