@@ -21,7 +21,7 @@ $(VENV)/.dev: $(VENV)/.run
 
 demo: $(VENV)/.run
 	@$(BIN)/fleetcast run quickstart -o $(DEMO) --overwrite
-	@echo "Report: $(DEMO)/report.txt. Next: $(BIN)/fleetcast --help"
+	@echo "Report: $(DEMO)/report.html. Next: $(BIN)/fleetcast --help"
 
 test: lint
 	@$(BIN)/python -m pytest -q

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 KINDS = ("hardware", "model", "serving_stack", "workload", "scenario")
-_TABLE_WIDTH = 160
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 _set_option = click.option(
@@ -189,8 +188,8 @@ def run(
     fleetcast run quickstart --set alternatives.rubin.'fleet.serving.replicas'=2 --replications 5
     """
     with _bad_input():
-        from sim.reporting.terminal import result_tables
-        from sim.results.writing import check_free
+        from sim.reporting.terminal import result_page, result_tables
+        from sim.results.writing import REPORT, check_free
         from sim.simulation import simulate
         from sim.specs.resolved import load_scenario
 
@@ -203,13 +202,15 @@ def run(
         with _progress(quiet) as progress:
             result = simulate(scenario, replications, engine, progress=progress)
         if output is not None:
-            result.save(output, overwrite)
+            result.save(output, overwrite, {REPORT: result_page(result)})
         if as_json:
             click.echo(json.dumps(result.to_json(), indent=2))
         else:
             _console().print(result_tables(result))
             if output is not None:
-                click.echo(f"\nWritten: {output}/ (requests, timeline, summary as Parquet; manifest.json)")
+                click.echo(
+                    f"\nWritten: {output}/ (requests, timeline and summary as Parquet; manifest.json; report.html)"
+                )
 
 
 @main.command()
@@ -282,9 +283,11 @@ def _console() -> Console:
     """Return a console on stdout: as wide as the terminal, or fixed, plain and deterministic elsewhere."""
     from rich.console import Console
 
+    from sim.reporting.terminal import PLAIN_WIDTH
+
     if sys.stdout.isatty():
         return Console()
-    return Console(width=_TABLE_WIDTH, no_color=True, force_terminal=False)
+    return Console(width=PLAIN_WIDTH, no_color=True, force_terminal=False)
 
 
 @contextmanager

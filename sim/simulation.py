@@ -96,8 +96,13 @@ def simulate(
     for index, (each, number, plan) in enumerate(plans):
         runs.append(_execute(each, number, plan, engine, router, _share(progress, each, index, len(plans))))
     per_scenario = [runs[start : start + replications] for start in range(0, len(runs), replications)]
-    flags = {group[0].prepared.scenario.scenario_id: _flags(group) for group in per_scenario}
-    summaries = [_summary(group, flags[group[0].prepared.scenario.scenario_id]) for group in per_scenario]
+    flags: dict[str, list[Flag]] = {}
+    summaries = []
+    for group in per_scenario:
+        factors = _load_factors(group)
+        found = _flags(group, factors)
+        flags[group[0].prepared.scenario.scenario_id] = found
+        summaries.append(_summary(group, found, factors))
     measured = {
         "seed": scenario.spec.seed,
         "replications": replications,
@@ -207,7 +212,8 @@ def compare(
         for side, each in enumerate(prepared):
             plan = _plan(each, _trace([each], number), number, LONGEST_SPAN)[2]
             told = _share(progress, each, 2 * number + side, 2 * replications)
-            summaries[side].append(_summary([_execute(each, number, plan, engine, None, told)], []))
+            single = [_execute(each, number, plan, engine, None, told)]
+            summaries[side].append(_summary(single, [], _load_factors(single)))
     names = (prepared[0].scenario.scenario_id, prepared[1].scenario.scenario_id)
     if names[0] == names[1]:
         names = (f"{names[0]} (first)", f"{names[1]} (second)")
@@ -358,7 +364,7 @@ def _execute(
     )
 
 
-def _summary(runs: Sequence[_Run], flags: Sequence[Flag]) -> pd.DataFrame:
+def _summary(runs: Sequence[_Run], flags: Sequence[Flag], load_factors: dict[str, float]) -> pd.DataFrame:
     prepared = runs[0].prepared
     return summarise(
         pa.concat_tables([each.requests for each in runs]),
@@ -367,15 +373,15 @@ def _summary(runs: Sequence[_Run], flags: Sequence[Flag]) -> pd.DataFrame:
         _service_levels(prepared.scenario),
         runs[0].window,
         flags=flags,
+        load_factors=load_factors,
     )
 
 
-def _flags(runs: Sequence[_Run]) -> list[Flag]:
+def _flags(runs: Sequence[_Run], load_factors: dict[str, float]) -> list[Flag]:
     prepared, window = runs[0].prepared, runs[0].window
     requests = pa.concat_tables([each.requests for each in runs])
     timeline = pa.concat_tables([each.timeline for each in runs])
-    factors = _load_factors(requests, prepared.deployments, window, len(runs))
-    flags = honesty_flags(requests, timeline, window, factors)
+    flags = honesty_flags(requests, timeline, window, load_factors)
     flags += [
         Flag("no_price", f"pool {each.pool}", f"{each.hardware} has no price on the terms that the scenario accepts")
         for each in prepared.deployments
@@ -390,20 +396,20 @@ def _flags(runs: Sequence[_Run]) -> list[Flag]:
     return flags
 
 
-def _load_factors(
-    requests: pa.Table, deployments: Sequence[Deployment], window: Window, replications: int
-) -> dict[str, float]:
+def _load_factors(runs: Sequence[_Run]) -> dict[str, float]:
     """Return offered load over mean-field capacity by pool, for the requests that were routed to it."""
+    window = runs[0].window
+    requests = pa.concat_tables([each.requests for each in runs])
     offered = window.holds(numbers(requests, "arrival_s"))
     pools, names = labels(requests, "pool")
     lengths = [numbers(requests, column) for column in ("prompt_tokens", "cached_tokens", "output_tokens")]
     factors = {}
-    for each in deployments:
+    for each in runs[0].prepared.deployments:
         mine = offered & (pools == names.index(each.pool)) if each.pool in names else np.zeros_like(offered)
         if not mine.any():
             continue
         prompt, cached, output = (column[mine] for column in lengths)
-        rate = int(mine.sum()) / (window.duration_s * replications)
+        rate = int(mine.sum()) / (window.duration_s * len(runs))
         capacity = saturated_requests_per_s(each, request_mix(prompt, cached, output, each.window)) * each.replicas
         factors[each.pool] = rate / capacity
     return factors

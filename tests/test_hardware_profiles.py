@@ -18,6 +18,7 @@ from sim.specs.spec import ASSUMPTION_SOURCE, Confidence, Provenance, Sourced, S
 ROOT: Final = Path(__file__).parents[1]
 PROFILES: Final = ROOT / "hardware_profiles"
 FACTS: Final = ROOT.parent / "shared" / "facts" / "hardware.yaml"
+REPORT: Final = FACTS.with_suffix(".md")
 GB: Final = 1e9
 GIB: Final = 2.0**30
 
@@ -30,6 +31,15 @@ NVL72: Final = ("gb200-nvl72", "gb300-nvl72", "vr200-nvl72", "mi455x-helios")
 # Rubin Ultra ships as the two-die scenario, half of the announced four dies; it has a test of its own.
 AS_IN_FACTS: Final = tuple(name for name in NAMES if name != "rubin-ultra")
 
+# How the rows of the fact report name the parts whose ranges stand there and not in the table.
+REPORT_ROWS: Final = {
+    "b200-hgx": "| B200",
+    "gb300-nvl72": "| GB300",
+    "h100-sxm": "| H100",
+    "tpu-v5e": "| TPU v5e",
+    "tpu-v7-ironwood": "| TPU v7 Ironwood",
+    "vr200-nvl72": "| VR",
+}
 # Fields of the fact table, the path in the profile, and the factor to SI.
 FACT_FIELDS: Final = {
     "bf16": ("peak.bf16", 1e12),
@@ -63,11 +73,11 @@ NOT_SHIPPED: Final = {
 }
 # Shipped numbers that stand elsewhere in the fact tables: in the prose of a field, or in the report's tables.
 FROM_PROSE: Final = {
-    ("gb300-nvl72", "prices.hourly.owning_neocloud"): 3.30,
-    ("tpu-v6e", "prices.hourly.reserved_1_year"): 1.89,
-    ("tpu-v6e", "prices.hourly.reserved_3_year"): 1.22,
-    ("tpu-v7-ironwood", "prices.hourly.reserved_3_year"): 5.40,
-    ("mi455x-helios", "power.all_in"): pytest.approx(245e3 / 72 * 1.2, rel=2e-3),
+    ("gb300-nvl72", "prices.hourly.owning_neocloud"): (3.30, Confidence.ANALYST_ESTIMATE),
+    ("tpu-v6e", "prices.hourly.reserved_1_year"): (1.89, Confidence.PUBLISHED_SPEC_VIA_SECONDARY),
+    ("tpu-v6e", "prices.hourly.reserved_3_year"): (1.22, Confidence.PUBLISHED_SPEC_VIA_SECONDARY),
+    ("tpu-v7-ironwood", "prices.hourly.reserved_3_year"): (5.40, Confidence.DERIVED),
+    ("mi455x-helios", "power.all_in"): (pytest.approx(245e3 / 72 * 1.2, rel=2e-3), Confidence.DERIVED),
 }
 # The fact table gives a value and says to use another one.
 OTHER_VALUE: Final = {
@@ -87,6 +97,11 @@ OWNING_NOT_BELOW_RENT: Final = {
     ("h100-sxm", PriceBasis.OWNING_NEOCLOUD),
     ("h200-sxm", PriceBasis.OWNING_NEOCLOUD),
 }
+# Ends of ranges that are arithmetic on the facts: rack power over 72 accelerators, times PUE 1.2.
+DERIVED_ENDS: Final = {
+    ("vr200-nvl72", "power.all_in"): 3.5 * 1.2,
+    ("mi455x-helios", "power.all_in"): 240 / 72 * 1.2,
+}
 # First dates that are not the first date in the facts' general-availability field.
 AVAILABLE_FROM: Final = {
     "maia-100": None,
@@ -102,9 +117,16 @@ AVAILABLE_FROM: Final = {
 
 
 @cache
+def written(name: str) -> dict[str, Any]:
+    """Return one file as it is written."""
+    content: dict[str, Any] = yaml.safe_load((PROFILES / f"{name}.yaml").read_text("utf-8"))
+    return content
+
+
+@cache
 def profile(name: str) -> HardwareSpec:
     """Return the profile of one file, validated."""
-    return HardwareSpec.model_validate(yaml.safe_load((PROFILES / f"{name}.yaml").read_text("utf-8")))
+    return HardwareSpec.model_validate(written(name))
 
 
 @cache
@@ -139,6 +161,20 @@ def sourced(spec: Spec, path: str = "") -> Iterator[tuple[str, Sourced[Any]]]:
 def numbers(name: str) -> dict[str, Sourced[Any]]:
     """Return every sourced number of a profile by its dotted path."""
     return dict(sourced(profile(name)))
+
+
+def numbers_in(text: str) -> set[float]:
+    """Return the numbers of a text, without thousands separators."""
+    return {float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text)}
+
+
+def written_ends(name: str, path: str) -> list[float]:
+    """Return low and high of one number as they are written in the file, without their unit."""
+    node: Any = written(name)
+    for key in path.split("."):
+        node = node[key]
+    ends = (node.get("low"), node.get("high"))
+    return [float(str(end).split()[0].replace("_", "")) for end in ends if end is not None]
 
 
 def fact_value(fact: Any) -> float | None:
@@ -258,8 +294,11 @@ def test_power_at_the_meter_exceeds_thermal_design(name: str) -> None:
         assert 1e3 < power.all_in.value < 5e3
         if power.thermal_design is not None:
             assert power.all_in.value > power.thermal_design.value
+    # One guess for all parts: a part that differs needs a source of its own.
+    assert power.idle_fraction == profile("h100-sxm").power.idle_fraction
     assert power.idle_fraction is not None
     assert power.idle_fraction.confidence is Confidence.ASSUMPTION
+    assert (power.idle_fraction.low, power.idle_fraction.value, power.idle_fraction.high) == (0.1, 0.2, 0.35)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -327,6 +366,8 @@ def test_every_number_is_the_fact(name: str) -> None:
         value, confidence = OTHER_VALUE.get((name, field), (value, None))
         expected.add(path)
         assert shipped[path].value == pytest.approx(value * factor, rel=1e-9), path
+        if path == "scale_up.domain":
+            assert shipped[path].confidence is Confidence.PUBLISHED_SPEC_VIA_SECONDARY
         if isinstance(fact, dict):
             assert shipped[path].confidence == (confidence or fact["confidence"]), path
             conflict = fact.get("conflicts_with")
@@ -337,7 +378,25 @@ def test_every_number_is_the_fact(name: str) -> None:
                 assert inside is ((name, field) not in REJECTED), path
     extra = set(shipped) - expected - {"memory.usable", "power.idle_fraction"}
     assert extra == {path for profile_name, path in FROM_PROSE if profile_name == name}
-    assert all(shipped[path].value == FROM_PROSE[name, path] for path in extra)
+    for path in extra:
+        assert (shipped[path].value, shipped[path].confidence) == FROM_PROSE[name, path], path
+
+
+@pytest.mark.parametrize("name", AS_IN_FACTS)
+def test_the_ends_of_ranges_stand_in_the_facts(name: str) -> None:
+    entry = yaml.safe_dump(facts_of(name))
+    lines = REPORT.read_text("utf-8").splitlines() if name in REPORT_ROWS else []
+    rows = [line for line in lines if line.startswith(REPORT_ROWS[name])]
+    known = numbers_in(entry) | numbers_in("\n".join(rows))
+    for path in set(numbers(name)) - {"power.idle_fraction"}:
+        for end in written_ends(name, path):
+            if (name, path) in DERIVED_ENDS:
+                assert end == pytest.approx(DERIVED_ENDS[name, path], rel=2e-3), path
+            elif path == "prices.capex":
+                # Dollars stand in the facts as such, in thousands, or in millions per rack of 72.
+                assert {end, end / 1e3, round(end * 72 / 1e6, 3)} & known, (path, end)
+            else:
+                assert end in known, (path, end)
 
 
 @pytest.mark.parametrize("name", AS_IN_FACTS)

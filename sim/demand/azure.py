@@ -1,4 +1,4 @@
-"""The public Azure LLM inference traces: 2023 (naive instants, 7 decimals) and 2024 (with zone, some without decimals)."""
+"""The public Azure LLM inference traces: 2023 (instants without zone) and 2024 (with zone, some without decimals)."""
 
 from __future__ import annotations
 

@@ -72,4 +72,5 @@ def mean_cached(prefix: Prefix | None, prompt: LengthDistribution) -> float:
 def _share(prefix: HitFractionPrefix, prompt_tokens: IntArray) -> IntArray:
     # the small addend keeps 0.29 x 100 at 29
     found = np.floor(prefix.fraction.value * prompt_tokens + 1e-9).astype(np.int64)
-    return np.minimum(found, prompt_tokens - 1)
+    cached: IntArray = np.minimum(found, prompt_tokens - 1)
+    return cached

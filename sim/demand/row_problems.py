@@ -39,14 +39,14 @@ class RowProblems:
         wrong: npt.NDArray[np.bool_],
         column: str,
         message: str,
-        values: npt.NDArray[np.generic],
+        values: npt.NDArray[np.generic] | npt.NDArray[np.object_],
         remedy: str = "",
     ) -> None:
         """Add one problem for each row that is wrong."""
         rows = np.flatnonzero(wrong)
         self.count += rows.size
         # every kind of problem keeps its own first rows, so the first of all are among them
-        self._kept += [(int(row), column, message, values[row].item(), remedy) for row in rows[:LISTED]]
+        self._kept += [(int(row), column, message, values[row : row + 1].tolist()[0], remedy) for row in rows[:LISTED]]
 
     def raise_if_any(self, lines: Sequence[int] | None = None) -> None:
         """Raise all problems in order of rows.

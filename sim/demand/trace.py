@@ -20,6 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 NANOSECONDS = 1_000_000_000
 MOST_TOKENS = 2**31 - 1
+MOST_CLASSES = 2**15 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Trace:
         return pd.DataFrame(
             {
                 "arrival_s": self.arrival_ns / NANOSECONDS,
-                "class": pd.Categorical.from_codes(self.class_index.astype(np.int64), list(self.classes)),
+                "class": pd.Categorical.from_codes(self.class_index.astype(np.int64), pd.Index(list(self.classes))),
                 "prompt_tokens": self.prompt_tokens,
                 "cached_tokens": self.cached_tokens,
                 "output_tokens": self.output_tokens,
@@ -221,15 +222,20 @@ def trace_from_columns(
     cached, output = columns["cached_tokens"], columns["output_tokens"]
     if arrival.values.size == 0:
         raise InputError([Problem("holds no requests", problems.file, remedy="Give at least one row.")])
+    if len(classes) > MOST_CLASSES:
+        raise InputError(
+            [Problem(f"names {len(classes)} classes, {MOST_CLASSES} are possible", problems.file, "class")]
+        )
     named = {name: name for name in columns} | (names or {})
+    arrival_s = arrival.values / NANOSECONDS
     problems.add_where(
-        arrival.valid & (arrival.values < 0), named["arrival_ns"], "arrives before the start", arrival.values
+        arrival.valid & (arrival.values < 0), named["arrival_ns"], "is before the start, in seconds", arrival_s
     )
     problems.add_where(
         _late(arrival),
         named["arrival_ns"],
-        "arrives before the row above it",
-        arrival.values,
+        "is earlier than the row above it, in seconds after the start",
+        arrival_s,
         "Sort the rows by arrival.",
     )
     for name, column, fewest in (

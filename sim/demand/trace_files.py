@@ -165,9 +165,7 @@ def _arrival_column(series: Any, problems: RowProblems) -> Column:
 
 def _class_column(names: list[Any], problems: RowProblems) -> tuple[Column, tuple[str, ...]]:
     known = [isinstance(name, str) and name != "" for name in names]
-    for row, (name, good) in enumerate(zip(names, known, strict=True)):
-        if not good:
-            problems.add(row, "class", _expectation("class"), name)
+    problems.add_where(~np.array(known, dtype=np.bool_), "class", _expectation("class"), np.array(names, dtype=object))
     order = tuple(dict.fromkeys(name for name, good in zip(names, known, strict=True) if good))
     position = {name: index for index, name in enumerate(order)}
     values = np.array([position[name] if good else 0 for name, good in zip(names, known, strict=True)], dtype=np.int64)

@@ -43,14 +43,14 @@ class Result:
         frames = {name: frame(name, table) for name, table in tables.items()}
         return cls(frames["requests"], frames["timeline"], frames["summary"], manifest)
 
-    def save(self, directory: str | Path, overwrite: bool = False) -> None:
+    def save(self, directory: str | Path, overwrite: bool = False, pages: Mapping[str, str] | None = None) -> None:
         """Write a result directory, whole or not at all: see `sim.results.writing.write_results`."""
         tables = {
             "requests": arrow_table("requests", self.requests),
             "timeline": arrow_table("timeline", self.timeline),
             "summary": arrow_table("summary", self.summary_table),
         }
-        write_results(directory, tables, self.manifest, overwrite)
+        write_results(directory, tables, self.manifest, overwrite, pages)
 
     def summary(self, metric: str | None = None, class_name: str | None = None) -> pd.DataFrame:
         """Rows of the summary, of one metric or class if given ("all" is a class).

@@ -1,7 +1,7 @@
 """Every metric with its interval: the one place where tables of a run become rows of the summary."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +40,7 @@ def summarise(
     batches: int = BATCHES,
     quantiles: Sequence[float] = QUANTILES,
     flags: Sequence[Flag] = (),
+    load_factors: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Summary of one scenario: each metric by class, pool and quantile with its interval; columns `SUMMARY`.
 
@@ -49,7 +50,8 @@ def summarise(
     rate.
 
     Parameters: `requests` and `timeline` hold the columns of `REQUESTS` and `TIMELINE`; `pools` gives prices;
-    `window` [s] is the same in every replication; `confidence` in (0, 1); `flags` become rows of their own.
+    `window` [s] is the same in every replication; `confidence` in (0, 1); `flags` and
+    `load_factors` (offered load / capacity by pool) become rows of their own.
     Raises ValueError for no request, several scenarios, a class or pool named "all", or contradictory rows.
     """
     check_service_levels(service_levels)
@@ -69,6 +71,7 @@ def summarise(
         rows += _latency_rows(observed, members, class_name, levels, quantiles, blocks)
     rows += _timeline_rows(timeline, np.searchsorted(names, timeline_from), blocks)
     rows += _cost_rows(observed, pools, blocks)
+    rows += _load_rows(load_factors or {})
     rows += [_flag_row(flag) for flag in flags]
     table = pd.DataFrame(rows).assign(scenario_id=scenario_id, confidence=confidence)
     return frame("summary", arrow_table("summary", table))
@@ -240,6 +243,15 @@ def _cost_rows(observed: ObservedRequests, pools: Sequence[PoolCost], blocks: Bl
             estimate = replace(estimate, samples=int(counted.sum()))
             rows.append(_row(metric, estimate, "USD per million tokens", pool=pool, price_basis=basis))
     return rows
+
+
+def _load_rows(load_factors: Mapping[str, float]) -> list[Row]:
+    """Offered load over mean-field capacity of each pool; of the fleet, that of its most loaded pool."""
+    worst = {ALL: max(load_factors.values())} if load_factors else {}
+    return [
+        _row("load_factor", replace(_exact(factor, 0), method="mean field"), "1", pool=pool)
+        for pool, factor in {**worst, **load_factors}.items()
+    ]
 
 
 def _flag_row(flag: Flag) -> Row:

@@ -97,7 +97,7 @@ SUMMARY = (
     Column("confidence", "float64", "1", "Confidence of the interval."),
     Column("unit", "string", "1", "Unit of value, low and high."),
     Column("samples", "int64", "1", "Observations behind the value."),
-    Column("method", "string", "1", "Interval from replications, sectioning, batch means; or exact."),
+    Column("method", "string", "1", "Interval from replications, sectioning, batch means, mean field; or exact."),
     Column("note", "string", "1", "Why a value or interval is missing or doubtful.", nullable=True),
     Column("price_basis", "string", "1", "What the price of a cost is, as in rent on demand.", nullable=True),
 )

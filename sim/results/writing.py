@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from sim.results.tables import SCHEMA_VERSION, TABLES, arrow_table
 
 MANIFEST = "manifest.json"
+REPORT = "report.html"
 VERSION_KEY = "result_schema_version"
 ROWS_PER_GROUP = 131_072
 """Fixed, so that equal tables give equal bytes; large enough for readers that work by group."""
@@ -21,6 +22,7 @@ def write_results(
     tables: Mapping[str, pa.Table],
     manifest: Mapping[str, object],
     overwrite: bool = False,
+    pages: Mapping[str, str] | None = None,
 ) -> None:
     """Write the tables and the manifest to a directory that appears whole or not at all.
 
@@ -29,7 +31,8 @@ def write_results(
     Equal tables give byte-identical Parquet files. Missing parent directories are made.
 
     Parameters: `tables` are keyed by names in `TABLES` and are brought to its schema; `manifest` must be JSON
-    without NaN; `overwrite` replaces an older result, but never a directory that holds anything else. Raises
+    without NaN; `pages` are further text files by name;
+    `overwrite` replaces an older result, but never a directory that holds anything else. Raises
     FileExistsError if the directory is there and may not be replaced, ValueError for tables or a manifest
     that cannot be written, OSError if the place cannot be written to.
     """
@@ -48,6 +51,8 @@ def write_results(
         fresh.mkdir()
         for name, table in canonical.items():
             _write_parquet(table, fresh / f"{name}.parquet")
+        for name, page in (pages or {}).items():
+            (fresh / name).write_text(page, encoding="utf-8")
         (fresh / MANIFEST).write_text(text, encoding="utf-8")
         target.parent.mkdir(parents=True, exist_ok=True)
         check_free(target, overwrite)
@@ -102,7 +107,7 @@ def check_free(target: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{target}: exists already; choose another directory or ask to overwrite it")
     if not target.is_dir() or target.is_symlink():
         raise FileExistsError(f"{target}: exists and is no directory; it is not replaced")
-    expected = {MANIFEST, *(f"{name}.parquet" for name in TABLES)}
+    expected = {MANIFEST, REPORT, *(f"{name}.parquet" for name in TABLES)}
     foreign = sorted(path.name for path in target.iterdir() if path.name not in expected)
     if foreign:
         raise FileExistsError(f"{target}: holds {foreign[0]!r}, which is no part of a result; it is not replaced")

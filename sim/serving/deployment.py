@@ -177,10 +177,13 @@ def fixed_point(seconds: float | NDArray[np.float64]) -> NDArray[np.int64]:
 def formats_of(pool: PoolSpec, model: ModelSpec) -> Formats:
     """Return the number formats of a pool: its own, else the model's published ones."""
     weights = pool.weight_format or model.formats.weights
-    experts = pool.expert_format or pool.weight_format or model.formats.experts or weights
+    published = model.formats.experts or model.formats.weights
+    experts = pool.expert_format or pool.weight_format or published
+    scales = model.formats.expert_scales
     return Formats(
         weights=weights,
         experts=experts,
+        expert_scale_bytes=scales.bytes_per_weight if scales and experts is published else 0.0,
         kv=pool.kv_format,
         weight_arithmetic=pool.arithmetic_format or weights,
         expert_arithmetic=pool.arithmetic_format or experts,

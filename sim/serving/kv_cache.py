@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from sim.serving.roofline import (
     format_bytes,
+    is_windowed,
     parameter_counts,
     recurrent_state_bytes_per_sequence,
     window_tokens,
 )
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import NumberFormat
-from sim.specs.model import ArchitectureSpec, GatedDeltaNet, GroupedQueryAttention
+from sim.specs.model import ArchitectureSpec, Attention, GroupedQueryAttention, MultiHeadLatentAttention
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Formats:
 
     experts: NumberFormat
     """Routed experts."""
+
+    expert_scale_bytes: float
+    """Block scales per routed-expert weight [B]."""
 
     kv: NumberFormat
     """KV entries."""
@@ -69,40 +73,27 @@ def weight_bytes_per_accelerator(
     unquantised = format_bytes(NumberFormat.BF16)
     split = (counts.attention + counts.dense + counts.shared_experts) * weights
     split += (counts.embedding + counts.output_projection) * unquantised
-    experts = counts.routed_experts * format_bytes(formats.experts) / parallelism.accelerators
+    expert_bytes = format_bytes(formats.experts) + formats.expert_scale_bytes
+    experts = counts.routed_experts * expert_bytes / parallelism.accelerators
     return split / parallelism.tensor + experts + (counts.router + counts.norms) * unquantised
 
 
-def kv_bytes_per_token(
-    architecture: ArchitectureSpec, element_bytes: float, tensor: int, windowed: bool = False
-) -> float:
-    """Return the KV bytes that one token adds on one accelerator of a tensor-parallel group [B].
+def kv_elements_per_accelerator(group: Attention, tensor: int) -> int:
+    """Return the KV elements that one token adds in a group of layers, on one of `tensor` accelerators.
 
-    Grouped-query KV heads are split over `tensor` and repeated when there are fewer heads than accelerators; the one
-    latent vector of multi-head latent attention is repeated on every accelerator.
-
-    Parameters
-    ----------
-    architecture : ArchitectureSpec
-        Shape of the network.
-    element_bytes : float
-        Bytes per KV element [B].
-    tensor : int
-        Accelerators in the group.
-    windowed : bool
-        Whether to count the layers with a sliding window, or those with whole context.
-
+    Grouped-query KV heads are split over the accelerators and repeated when there are fewer heads than accelerators;
+    the one latent vector of multi-head latent attention is repeated on every accelerator.
     """
-    elements = 0
-    for group in architecture.attention:
-        if isinstance(group, GatedDeltaNet):
-            continue
-        if isinstance(group, GroupedQueryAttention):
-            if (group.window is not None) == windowed:
-                elements += 2 * math.ceil(group.kv_heads / tensor) * group.head_dim * group.layers
-        elif not windowed:
-            elements += (group.kv_rank + group.rope_head_dim) * group.layers
-    return elements * element_bytes
+    if isinstance(group, GroupedQueryAttention):
+        return group.layers * 2 * math.ceil(group.kv_heads / tensor) * group.head_dim
+    if isinstance(group, MultiHeadLatentAttention):
+        return group.layers * (group.kv_rank + group.rope_head_dim)
+    return 0
+
+
+def _kv_bytes_per_token(architecture: ArchitectureSpec, element_bytes: float, tensor: int, windowed: bool) -> float:
+    groups = [group for group in architecture.attention if is_windowed(group) == windowed]
+    return element_bytes * sum(kv_elements_per_accelerator(group, tensor) for group in groups)
 
 
 def kv_capacity(
@@ -136,8 +127,8 @@ def kv_capacity(
     """
     element_bytes = format_bytes(formats.kv)
     weights = weight_bytes_per_accelerator(architecture, formats, parallelism)
-    per_token = kv_bytes_per_token(architecture, element_bytes, parallelism.tensor)
-    window_bytes = kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=True)
+    per_token = _kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=False)
+    window_bytes = _kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=True)
     state = window_tokens(architecture) * window_bytes
     state += recurrent_state_bytes_per_sequence(architecture) / parallelism.tensor
     free = memory_fraction * memory_bytes - weights - activation_reserve_bytes

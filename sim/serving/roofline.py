@@ -222,7 +222,7 @@ def kv_elements_per_token(architecture: ArchitectureSpec) -> int:
     multi-head latent attention (arXiv:2405.04434, table 1). Layers with a window and linear attention add none: see
     `window_kv_bytes_per_token` and `recurrent_state_bytes_per_sequence`.
     """
-    return sum(_kv_elements(group) for group in architecture.attention if not _is_windowed(group))
+    return sum(_kv_elements(group) for group in architecture.attention if not is_windowed(group))
 
 
 def kv_bytes_per_token(architecture: ArchitectureSpec, bytes_per_element: float) -> float:
@@ -250,7 +250,7 @@ def window_kv_bytes_per_token(architecture: ArchitectureSpec, bytes_per_element:
         Bytes per KV element [B].
 
     """
-    return sum(_kv_elements(group) for group in architecture.attention if _is_windowed(group)) * bytes_per_element
+    return sum(_kv_elements(group) for group in architecture.attention if is_windowed(group)) * bytes_per_element
 
 
 def window_tokens(architecture: ArchitectureSpec) -> int:
@@ -310,12 +310,12 @@ def decode_attention_flops_per_context_token(architecture: ArchitectureSpec) -> 
     attention in its absorbed form works on the cached vector itself, `2 heads (kv_rank + rope_head_dim)` for scores
     and `2 heads kv_rank` for values (DeepSeek-V2, arXiv:2405.04434, section 2.1.2).
     """
-    return sum((_decode_flops(group) for group in architecture.attention if not _is_windowed(group)), 0.0)
+    return sum((attention_decode_flops(group) for group in architecture.attention if not is_windowed(group)), 0.0)
 
 
 def window_attention_flops_per_context_token(architecture: ArchitectureSpec) -> float:
     """Return the same over layers with a sliding window, per token inside the window [FLOP]."""
-    return sum((_decode_flops(group) for group in architecture.attention if _is_windowed(group)), 0.0)
+    return sum((attention_decode_flops(group) for group in architecture.attention if is_windowed(group)), 0.0)
 
 
 def prefill_attention_flops_per_pair(architecture: ArchitectureSpec) -> float:
@@ -325,12 +325,12 @@ def prefill_attention_flops_per_pair(architecture: ArchitectureSpec) -> float:
     values of every head: `2 heads (nope_head_dim + rope_head_dim) + 2 heads value_head_dim`. A causal prompt of n
     tokens has `n (n + 1) / 2` pairs.
     """
-    return sum((_prefill_flops(group) for group in architecture.attention if not _is_windowed(group)), 0.0)
+    return sum((attention_prefill_flops(group) for group in architecture.attention if not is_windowed(group)), 0.0)
 
 
 def window_prefill_attention_flops_per_pair(architecture: ArchitectureSpec) -> float:
     """Return the same over layers with a sliding window, per pair inside the window [FLOP]."""
-    return sum((_prefill_flops(group) for group in architecture.attention if _is_windowed(group)), 0.0)
+    return sum((attention_prefill_flops(group) for group in architecture.attention if is_windowed(group)), 0.0)
 
 
 def gated_delta_net_flops_per_token(architecture: ArchitectureSpec) -> float:
@@ -349,7 +349,8 @@ def gated_delta_net_flops_per_token(architecture: ArchitectureSpec) -> float:
     return flops
 
 
-def _is_windowed(group: Attention) -> bool:
+def is_windowed(group: Attention) -> bool:
+    """Return whether a group of layers attends to a sliding window only."""
     return isinstance(group, GroupedQueryAttention) and group.window is not None
 
 
@@ -361,13 +362,15 @@ def _kv_elements(group: Attention) -> int:
     return 0
 
 
-def _decode_flops(group: Attention) -> float:
+def attention_decode_flops(group: Attention) -> float:
+    """Return the FLOPs of a group of layers per token in the context of one new token [FLOP]."""
     if isinstance(group, MultiHeadLatentAttention):
         return 2.0 * group.layers * group.query_heads * (2 * group.kv_rank + group.rope_head_dim)
-    return _prefill_flops(group)
+    return attention_prefill_flops(group)
 
 
-def _prefill_flops(group: Attention) -> float:
+def attention_prefill_flops(group: Attention) -> float:
+    """Return the FLOPs of a group of layers per pair of a query and a key that it sees [FLOP]."""
     if isinstance(group, GroupedQueryAttention):
         return 4.0 * group.layers * group.query_heads * group.head_dim
     if isinstance(group, MultiHeadLatentAttention):

@@ -14,17 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.serving.kv_cache import Formats, kv_bytes_per_token
+from sim.serving.kv_cache import Formats, kv_elements_per_accelerator
 from sim.serving.roofline import (
+    attention_decode_flops,
+    attention_prefill_flops,
     experts_touched,
     format_bytes,
     gated_delta_net_flops_per_token,
+    is_windowed,
     parameter_counts,
     recurrent_state_bytes_per_sequence,
 )
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import HardwareSpec, NumberFormat
-from sim.specs.model import ArchitectureSpec, GatedDeltaNet, GroupedQueryAttention, MultiHeadLatentAttention
+from sim.specs.model import ArchitectureSpec, GatedDeltaNet, MultiHeadLatentAttention
 from sim.specs.serving_stack import StepTimeSpec
 
 ACTIVATION_BYTES = 2.0
@@ -199,7 +202,8 @@ def _expert_time(
     arithmetic = formats.expert_arithmetic
     expert_parameters = 3.0 * architecture.hidden_size * moe.intermediate_size
     touched = np.asarray(experts_touched(moe.experts, moe.experts_per_token, tokens))
-    read_bytes = touched * expert_parameters * format_bytes(formats.experts) / accelerators
+    bytes_per_parameter = format_bytes(formats.experts) + formats.expert_scale_bytes
+    read_bytes = touched * expert_parameters * bytes_per_parameter / accelerators
     imbalance = float(parallelism.expert) ** parameters.expert_imbalance_exponent.value
     flops = 2.0 * expert_parameters * moe.experts_per_token * tokens / accelerators * imbalance
     per_layer = smooth_maximum(
@@ -283,28 +287,17 @@ def _attention_rates(
     for group in architecture.attention:
         if isinstance(group, GatedDeltaNet):
             continue
-        alone = architecture.model_copy(update={"attention": (group,)})
-        windowed = isinstance(group, GroupedQueryAttention) and group.window is not None
-        read_bytes = kv_bytes_per_token(alone, element_bytes, parallelism.tensor, windowed)
+        windowed = is_windowed(group)
+        read_bytes = kv_elements_per_accelerator(group, parallelism.tensor) * element_bytes
         latent = isinstance(group, MultiHeadLatentAttention)
         kv_efficiency = parameters.latent_kv_bandwidth if latent else parameters.kv_bandwidth
         efficiency = parameters.latent_decode_attention if latent else parameters.decode_attention
-        decode_flops, pair_flops = _attention_flops(group)
         seconds = smooth_maximum(
             read_bytes / (bandwidth * kv_efficiency.value),
-            decode_flops / parallelism.tensor / (peak * efficiency.value),
+            attention_decode_flops(group) / parallelism.tensor / (peak * efficiency.value),
             parameters.smoothness.value,
         )
         context[windowed] += float(seconds) / parallelism.data
-        pairs[windowed] += pair_flops / parallelism.accelerators / (peak * parameters.prefill_attention.value)
+        pair_flops = attention_prefill_flops(group) / parallelism.accelerators
+        pairs[windowed] += pair_flops / (peak * parameters.prefill_attention.value)
     return context[False], context[True], pairs[False], pairs[True]
-
-
-def _attention_flops(group: GroupedQueryAttention | MultiHeadLatentAttention) -> tuple[float, float]:
-    """Return FLOPs of a group of layers per context token in decoding and per query-key pair in prefilling."""
-    if isinstance(group, GroupedQueryAttention):
-        flops = 4.0 * group.query_heads * group.head_dim * group.layers
-        return flops, flops
-    decode = 2.0 * group.query_heads * (2 * group.kv_rank + group.rope_head_dim) * group.layers
-    key_dim = group.nope_head_dim + group.rope_head_dim
-    return decode, 2.0 * group.query_heads * (key_dim + group.value_head_dim) * group.layers

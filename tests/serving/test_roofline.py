@@ -41,7 +41,7 @@ MLA: Final[dict[str, Any]] = {
     "rope_head_dim": 3, "value_head_dim": 6,
 }  # fmt: skip
 GDN: Final[dict[str, Any]] = {
-    "kind": "gated_delta_net", "layers": 4, "key_heads": 2, "value_heads": 6, "head_dim": 5, "convolution_width": 4,
+    "kind": "gated_delta_net", "layers": 4, "key_heads": 3, "value_heads": 6, "head_dim": 5, "convolution_width": 4,
 }  # fmt: skip
 MOE: Final[dict[str, Any]] = {
     "experts": 8,
@@ -129,8 +129,8 @@ QUERIES, KEYS = (HIDDEN, 60), (HIDDEN, 20)
         (
             GDN,  # queries, keys, values, gate; beta, alpha; convolution of the first three; decay, step, norm; output
             [
-                (HIDDEN, 10), (HIDDEN, 10), (HIDDEN, 30), (HIDDEN, 30), (HIDDEN, 6), (HIDDEN, 6),
-                (10 + 10 + 30, 4), (6,), (6,), (5,), (30, HIDDEN),
+                (HIDDEN, 15), (HIDDEN, 15), (HIDDEN, 30), (HIDDEN, 30), (HIDDEN, 6), (HIDDEN, 6),
+                (15 + 15 + 30, 4), (6,), (6,), (5,), (30, HIDDEN),
             ],
         ),
     ],
@@ -239,7 +239,7 @@ def test_kv_elements_and_states_of_small_networks() -> None:
     assert kv_bytes_per_token(architecture, 0.5) == 0.5 * kv_elements_per_token(architecture)
     assert window_kv_bytes_per_token(architecture, 0.5) == 7 * 2 * 2 * 10 * 0.5
     assert window_tokens(architecture) == 64
-    state = 4 * (6 * 5 * 5 * 4 + (2 * 2 + 6) * 5 * (4 - 1) * 2)  # matrices in fp32, convolution inputs in bf16
+    state = 4 * (6 * 5 * 5 * 4 + (2 * 3 + 6) * 5 * (4 - 1) * 2)  # matrices in fp32, convolution inputs in bf16
     assert recurrent_state_bytes_per_sequence(architecture) == state
     assert state_bytes_per_sequence(architecture, 0.5) == 64 * 7 * 20 + state
 
