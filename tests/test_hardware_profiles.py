@@ -78,6 +78,9 @@ FROM_PROSE: Final = {
     ("tpu-v6e", "prices.hourly.reserved_3_year"): (1.22, Confidence.PUBLISHED_SPEC_VIA_SECONDARY),
     ("tpu-v7-ironwood", "prices.hourly.reserved_3_year"): (5.40, Confidence.DERIVED),
     ("mi455x-helios", "power.all_in"): (pytest.approx(245e3 / 72 * 1.2, rel=2e-3), Confidence.DERIVED),
+    # Not published; half of the fp8 rate, marked as our assumption.
+    ("tpu-8i", "peak.bf16"): (5050e12 / 2, Confidence.ASSUMPTION),
+    ("maia-200", "peak.bf16"): (5000e12 / 2, Confidence.ASSUMPTION),
 }
 # The fact table gives a value and says to use another one.
 OTHER_VALUE: Final = {
@@ -101,6 +104,8 @@ OWNING_NOT_BELOW_RENT: Final = {
 DERIVED_ENDS: Final = {
     ("vr200-nvl72", "power.all_in"): 3.5 * 1.2,
     ("mi455x-helios", "power.all_in"): 240 / 72 * 1.2,
+    ("tpu-8i", "peak.bf16"): 5050 / 4,
+    ("maia-200", "peak.bf16"): 5000 / 4,
 }
 # First dates that are not the first date in the facts' general-availability field.
 AVAILABLE_FROM: Final = {
