@@ -33,6 +33,8 @@ KINDS: Mapping[str, tuple[str, type[Document]]] = {
 }
 """Kind -> folder and spec."""
 
+_SAYS_WHAT_IT_IS = frozenset({"distribution", "process", "kind"})
+
 DocumentType = TypeVar("DocumentType", bound=Document)
 
 
@@ -149,10 +151,15 @@ class Library:
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return base with delta laid over it: mappings are merged key by key, all else is replaced."""
+    """Return base with delta laid over it.
+
+    Mappings are merged key by key and all else is replaced; so is a mapping of the delta that says what kind of
+    thing it is (`distribution`, `process`, `kind`), for its keys mean nothing beside those of another kind.
+    """
     result = copy.deepcopy(dict(base))
     for key, value in delta.items():
-        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+        mergeable = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        if mergeable and not _SAYS_WHAT_IT_IS & set(value):
             result[key] = merged(result[key], value)
         else:
             result[key] = copy.deepcopy(value)
