@@ -229,9 +229,9 @@ def schema(kind: str | None) -> None:
 
 def _kind_of(name: str) -> str:
     """Return the kind of an entry, from its file or from the library."""
-    from sim.specs.errors import InputError, Problem
+    from sim.specs.errors import InputError, Problem, suggest
     from sim.specs.library import default_library
-    from sim.specs.reading import read_yaml, suggest
+    from sim.specs.reading import read_yaml
 
     if name.endswith((".yaml", ".yml")):
         raw = read_yaml(Path(name))

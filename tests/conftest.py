@@ -86,7 +86,8 @@ class FleetBuilder:
             ("pair_duration", self.pair_s), ("window_pair_duration", self.window_pair_s),
         ):  # fmt: skip
             pools[column] = fixed(seconds)
-        largest = int(requests["prompt_tokens"].sum()) if count else 1
+        # A preempted request prefills its answer too, so a step may hold all tokens there are.
+        largest = int(requests["prompt_tokens"].sum() + requests["output_tokens"].sum())
         tokens = min(self.step_token_budget, largest + self.max_sequences) + self.max_sequences
         linear_s = self.base_s + self.token_s * np.arange(tokens + 1) if self.linear_s is None else self.linear_s
         fleet = empty_fleet(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.serving.compilation import compiled
-from sim.serving.replica import boundary, close, enqueue
-from sim.serving.routing import RoutingState, choose_replica
+from sim.serving.replica import close
+from sim.serving.routing import RoutingState, choose_replica, end_span, first_winner, send, update_tree
 from sim.serving.state import NEVER, FleetState
 
 
@@ -44,10 +44,8 @@ def _advance(
 ) -> tuple[int, int]:
     """Process events before `until_ns`; return the next request and the number of events.
 
-    `tree` is a tournament tree: leaf i holds the next boundary of replica i, every inner node the earlier of its
-    two children, so the root is the next boundary of the fleet and an update costs log2 of the replicas.
+    Leaf i of the tournament tree holds the next boundary of replica i, so its root is that of the fleet.
     """
-    leaves = len(tree) // 2
     count = len(fleet.requests)
     events = 0
     arrival_ns = fleet.requests[request]["arrival_ns"] if request < count else NEVER
@@ -57,25 +55,13 @@ def _advance(
             if arrival_ns >= until_ns:
                 return request, events
             index = choose_replica(fleet, routing, request)
-            due_ns = enqueue(fleet, index, request, arrival_ns)
+            due_ns = send(fleet, routing, index, request, arrival_ns)
             request += 1
             arrival_ns = fleet.requests[request]["arrival_ns"] if request < count else NEVER
         else:
             if boundary_ns >= until_ns:
                 return request, events
-            node = 1
-            while node < leaves:
-                node = 2 * node if tree[2 * node] == boundary_ns else 2 * node + 1
-            index = node - leaves
-            due_ns = boundary(fleet, index)
+            index = first_winner(tree)
+            due_ns = end_span(fleet, routing, index)
         events += 1
-        node = index + leaves
-        if tree[node] != due_ns:
-            tree[node] = due_ns
-            node >>= 1
-            while node > 0:
-                earlier = min(tree[2 * node], tree[2 * node + 1])
-                if tree[node] == earlier:
-                    break
-                tree[node] = earlier
-                node >>= 1
+        update_tree(tree, index, due_ns)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import simpy
 from simpy.events import Event
 
-from sim.serving.replica import boundary, close, enqueue
-from sim.serving.routing import RoutingState, choose_replica
+from sim.serving.replica import close
+from sim.serving.routing import RoutingState, choose_replica, end_span, send
 from sim.serving.state import NEVER, FleetState
 
 _ARRIVALS = 0
@@ -109,7 +109,7 @@ class SimpyEngine:
         request = self._next_request
         while request < len(self._arrivals_ns) and self._arrivals_ns[request] == now_ns:
             index = self._choose(request)
-            self._schedule_boundary(index, enqueue(self._fleet, index, request, now_ns))
+            self._schedule_boundary(index, send(self._fleet, self._routing, index, request, now_ns))
             request += 1
         self.events += request - self._next_request
         self._next_request = request
@@ -159,6 +159,6 @@ class SimpyEngine:
             if self._due[index] == self._env.now:
                 self._due[index] = NEVER
                 self.events += 1
-                self._schedule_boundary(index, boundary(self._fleet, index))
+                self._schedule_boundary(index, end_span(self._fleet, self._routing, index))
 
         return act

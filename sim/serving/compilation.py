@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -22,8 +22,13 @@ _COMPILED_SOURCES = ("serving", "engine")
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function with numba on its first call and keep the machine code on disk."""
-    return cast(Function, numba.njit(cache=True)(function))
+    """Compile a function with numba on its first call and keep the machine code on disk.
+
+    The functions allocate nothing and keep no array, so numba's reference counting is off (`_nrt`): the atomic
+    counters took three quarters of the time. Inlining saves handing over the fleet's arrays at every call.
+    """
+    options: dict[str, Any] = {"cache": True, "forceinline": True, "_nrt": False}
+    return cast(Function, numba.njit(**options)(function))
 
 
 def cache_directory() -> Path:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.serving.compilation import compiled
-from sim.serving.state import FleetState
+from sim.serving.replica import boundary, enqueue
+from sim.serving.state import NEVER, FleetState
 
 ROUND_ROBIN, LEAST_OUTSTANDING, POWER_OF_TWO = 0, 1, 2
 """Codes of the built-in routers."""
@@ -35,6 +36,13 @@ class RoutingState(NamedTuple):
 
     cursor: NDArray[np.int64]
     """Next turn of each class in round robin, shape (classes,)."""
+
+    set_of_class: NDArray[np.int64]
+    """Which tournament a class takes part in; classes served by the same replicas share one, shape (classes,)."""
+
+    tournaments: NDArray[np.int64]
+    """Fewest outstanding requests as tournament trees over all replicas, shape (sets, 2 leaves): leaf i is replica i,
+    NEVER where it is no member; an inner node is the smaller of its two children."""
 
     draws: NDArray[np.float64]
     """Two uniform draws in [0, 1) per request for power of two choices, shape (n, 2); (0, 2) when unused."""
@@ -60,13 +68,49 @@ def routing_state(
     table = np.full((len(members), replicas), -1, np.int64)
     for row, replicas_of_class in zip(table, members, strict=True):
         row[: len(replicas_of_class)] = replicas_of_class
+    kind = ROUTERS[router]
+    sets = list(dict.fromkeys(map(tuple, members))) if kind == LEAST_OUTSTANDING else []
+    leaves = 1 << max(0, replicas - 1).bit_length()
+    tournaments = np.full((len(sets), 2 * leaves), NEVER, np.int64)
+    for tree, indices in zip(tournaments, sets, strict=True):
+        tree[leaves + np.array(indices)] = 0
+        for node in range(leaves - 1, 0, -1):
+            tree[node] = min(tree[2 * node], tree[2 * node + 1])
     return RoutingState(
-        kind=ROUTERS[router],
+        kind=kind,
         members=table,
         counts=np.array([len(row) for row in members], np.int64),
         cursor=np.zeros(len(members), np.int64),
+        set_of_class=np.array([sets.index(tuple(row)) for row in members] if sets else [], np.int64),
+        tournaments=tournaments,
         draws=np.zeros((0, 2)) if draws is None else draws,
     )
+
+
+@compiled
+def update_tree(tree: NDArray[np.int64], index: int, value: int) -> None:
+    """Set leaf `index` of a tournament tree and play again on the way to the root: log2 of the leaves."""
+    node = index + len(tree) // 2
+    if tree[node] == value:
+        return
+    tree[node] = value
+    node >>= 1
+    while node > 0:
+        smaller = min(tree[2 * node], tree[2 * node + 1])
+        if tree[node] == smaller:
+            return
+        tree[node] = smaller
+        node >>= 1
+
+
+@compiled
+def first_winner(tree: NDArray[np.int64]) -> int:
+    """Return the first leaf of a tournament tree that holds the smallest value."""
+    leaves = len(tree) // 2
+    node = 1
+    while node < leaves:
+        node = 2 * node if tree[2 * node] == tree[1] else 2 * node + 1
+    return node - leaves
 
 
 @compiled
@@ -80,12 +124,7 @@ def choose_replica(fleet: FleetState, routing: RoutingState, request: int) -> in
         routing.cursor[class_index] = (turn + 1) % count
         return members[turn]
     if routing.kind == LEAST_OUTSTANDING:
-        best = members[0]
-        for position in range(1, count):
-            candidate = members[position]
-            if fleet.replicas[candidate]["outstanding"] < fleet.replicas[best]["outstanding"]:
-                best = candidate
-        return best
+        return first_winner(routing.tournaments[routing.set_of_class[class_index]])
     first = int(routing.draws[request, 0] * count)
     second = int(routing.draws[request, 1] * (count - 1)) if count > 1 else 0
     if count > 1 and second >= first:
@@ -93,3 +132,30 @@ def choose_replica(fleet: FleetState, routing: RoutingState, request: int) -> in
     if fleet.replicas[members[second]]["outstanding"] < fleet.replicas[members[first]]["outstanding"]:
         return members[second]
     return members[first]
+
+
+@compiled
+def _note_replica(fleet: FleetState, routing: RoutingState, index: int) -> None:
+    """Tell the router that a replica's outstanding requests may have changed."""
+    if routing.kind != LEAST_OUTSTANDING:
+        return
+    leaves = routing.tournaments.shape[1] // 2
+    for row in range(routing.tournaments.shape[0]):
+        if routing.tournaments[row, leaves + index] != NEVER:
+            update_tree(routing.tournaments[row], index, fleet.replicas[index]["outstanding"])
+
+
+@compiled
+def send(fleet: FleetState, routing: RoutingState, index: int, request: int, now_ns: int) -> int:
+    """Queue a request at a replica; return when that replica's next boundary is due [ns]."""
+    due_ns = enqueue(fleet, index, request, now_ns)
+    _note_replica(fleet, routing, index)
+    return due_ns
+
+
+@compiled
+def end_span(fleet: FleetState, routing: RoutingState, index: int) -> int:
+    """End a replica's span and start the next; return when that is due to end [ns], NEVER if idle."""
+    due_ns = boundary(fleet, index)
+    _note_replica(fleet, routing, index)
+    return due_ns

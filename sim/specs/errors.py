@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -38,11 +39,24 @@ class Problem:
 
 
 class InputError(ValueError):
-    """Raised for bad input; carries all problems found, never only the first."""
+    """Raised for bad input; carries all problems found, each once, never only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple({str(problem): problem for problem in problems}.values())
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
+        """Let another process raise it whole."""
+        return type(self), (self.problems,)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return a remedy that names near misses, or all that is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names)}." if names else ""
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from sim.specs.hardware import NumberFormat, PriceBasis
 from sim.specs.spec import Key, PositiveInteger, Spec
-from sim.specs.units import Bytes, Tokens, UsdPerHour
+from sim.specs.units import Bytes, UsdPerHour
+from sim.specs.workload import WholeTokens
 
 REPLICA_LIMIT = 100_000
 
@@ -78,7 +79,7 @@ class PoolSpec(Spec):
     max_sequences: PositiveInteger | None = None
     """Sequences at a time per data-parallel group, instead of the serving stack's."""
 
-    step_token_budget: Tokens | None = None
+    step_token_budget: WholeTokens | None = None
     """Tokens in a step, instead of the serving stack's."""
 
     activation_reserve: Bytes | None = None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import enum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sim.specs.spec import Document, Fraction, PositiveInteger, Sourced, Spec
-from sim.specs.units import Bytes, BytesPerSecond, FlopPerSecond, Usd, UsdPerHour, Watts
+from sim.specs.spec import Date, Document, Fraction, PositiveInteger, Sourced, Spec
+from sim.specs.units import (
+    PositiveBytes,
+    PositiveBytesPerSecond,
+    PositiveFlopPerSecond,
+    PositiveWatts,
+    Usd,
+    UsdPerHour,
+)
 
 
 class NumberFormat(enum.StrEnum):
@@ -25,17 +31,17 @@ class NumberFormat(enum.StrEnum):
 class MemorySpec(Spec):
     """High-bandwidth memory of one accelerator."""
 
-    usable: Sourced[Bytes]
+    usable: Sourced[PositiveBytes]
     """Bytes that a driver reports as usable, per accelerator [B]; labels in GB and GiB differ by 7%."""
 
-    bandwidth: Sourced[BytesPerSecond]
+    bandwidth: Sourced[PositiveBytesPerSecond]
     """Peak memory bandwidth per accelerator [B/s]; never a rack total, never a link."""
 
 
 class LinkSpec(Spec):
     """Links of one accelerator to others."""
 
-    bandwidth: Sourced[BytesPerSecond]
+    bandwidth: Sourced[PositiveBytesPerSecond]
     """One-way bandwidth per accelerator [B/s]; vendors usually quote both directions together."""
 
     domain: Sourced[PositiveInteger] | None = None
@@ -45,13 +51,13 @@ class LinkSpec(Spec):
 class PowerSpec(Spec):
     """Power of one accelerator and of its share of the system."""
 
-    thermal_design: Sourced[Watts] | None = None
+    thermal_design: Sourced[PositiveWatts] | None = None
     """Thermal design power of the accelerator [W]; absent where not published."""
 
     idle_fraction: Sourced[Fraction] | None = None
     """Idle power as a fraction of thermal design power [1]."""
 
-    all_in: Sourced[Watts] | None = None
+    all_in: Sourced[PositiveWatts] | None = None
     """Power at the utility meter per accelerator with its share of host, network and cooling [W]."""
 
 
@@ -76,10 +82,10 @@ class AvailabilitySpec(Spec):
     enabled: bool = True
     """False for parts that stand here for reference and are not offered to plans."""
 
-    announced: datetime.date | None = None
+    announced: Date | None = None
     """Announcement date."""
 
-    available_from: datetime.date | None = None
+    available_from: Date | None = None
     """First date of general availability; absent where none has been seen."""
 
     note: str = ""
@@ -131,7 +137,7 @@ class HardwareSpec(Document):
     availability: AvailabilitySpec
     """Status and dates."""
 
-    peak: Annotated[dict[NumberFormat, Sourced[FlopPerSecond]], Field(min_length=1)]
+    peak: Annotated[dict[NumberFormat, Sourced[PositiveFlopPerSecond]], Field(min_length=1)]
     """Dense matrix peak per accelerator by arithmetic format [FLOP/s]; a multiply-add counts as two."""
 
     memory: MemorySpec

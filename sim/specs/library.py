@@ -11,14 +11,14 @@ import copy
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sim.specs.errors import InputError, Problem
+from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.hardware import HardwareSpec
 from sim.specs.model import ModelSpec
-from sim.specs.reading import RawDocument, read_yaml, suggest, validate
+from sim.specs.reading import RawDocument, read_yaml, validate
 from sim.specs.scenario import ScenarioSpec
 from sim.specs.serving_stack import ServingStackSpec
 from sim.specs.spec import Document
@@ -49,7 +49,7 @@ class Found(Generic[DocumentType]):
     """What was read, with `extends` applied."""
 
     fingerprints: Mapping[str, str]
-    """File name -> SHA-256 of its bytes, for the file and what it extends."""
+    """Folder and file name -> SHA-256 of its bytes, for the file and what it extends."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Library:
         folder = KINDS[kind][0]
         found: dict[str, Path] = {}
         for root in self.roots:
-            for path in sorted((root / folder).glob("*.yaml")):
+            for path in sorted((root / folder).glob("*.y*ml")):
                 found.setdefault(path.stem, path)
         return found
 
@@ -72,18 +72,32 @@ class Library:
         """Return the kinds that have a document of this name."""
         return [kind for kind in KINDS if name in self.names(kind)]
 
-    def find(self, kind: str, name: str) -> Path:
+    def find(self, kind: str, name: str, beside: str | None = None) -> Path:
         """Return the file of a document.
+
+        Parameters
+        ----------
+        kind : str
+            A key of KINDS.
+        name : str
+            Name, or path of a file.
+        beside : str, optional
+            File that refers to it, in whose folder a relative path is looked up first.
 
         Raises
         ------
         InputError
-            No such name; the remedy names near misses.
+            No such name or file; the remedy names near misses.
 
         """
-        if _is_path(name):
-            return Path(name)
         names = self.names(kind)
+        if _is_path(name):
+            path = located(name, beside)
+            if not path.exists():
+                stem = Path(name).stem
+                remedy = f"The library has {stem}: write its name alone." if stem in names else "Check the path."
+                raise InputError([Problem("there is no such file", value=name, remedy=remedy)])
+            return path
         if name not in names:
             raise InputError([Problem(f"there is no {kind} of this name", value=name, remedy=suggest(name, names))])
         return names[name]
@@ -104,50 +118,75 @@ class Library:
         """Return a workload; InputError when missing or invalid."""
         return self._load("workload", name, WorkloadSpec)
 
-    def load(self, kind: str, name: str) -> Found[Any]:
-        """Return a document of any kind; InputError when missing or invalid."""
-        return self._load(kind, name, KINDS[kind][1])
+    def load(self, kind: str, name: str, beside: str | None = None) -> Found[Any]:
+        """Return a document of any kind, by name or by path beside a file; InputError when missing or invalid."""
+        return self._load(kind, name, KINDS[kind][1], beside)
 
-    def read(self, kind: str, name: str) -> tuple[RawDocument, dict[str, str]]:
+    def read(self, kind: str, name: str, beside: str | None = None) -> tuple[RawDocument, dict[str, str]]:
         """Return a document before validation, with `extends` applied, and its fingerprints.
 
         Raises
         ------
         InputError
-            Missing, unreadable, or extending something that itself extends.
+            Missing, unreadable, of another kind, or extending something that is one of these or itself extends.
 
         """
-        path = self.find(kind, name)
+        path = self.find(kind, name, beside)
         raw = read_yaml(path)
-        fingerprints = {path.name: _fingerprint(path)}
-        base_name = raw.data.get("extends")
-        if base_name is None:
+        fingerprints = _fingerprint(path)
+        if "extends" not in raw.data:
+            _check_kind(raw, kind)
             return raw, fingerprints
-        if not isinstance(base_name, str):
-            raise InputError([Problem("extends takes one name", raw.file, "extends", base_name)])
+        extended_name = raw.data["extends"]
+        if not isinstance(extended_name, str):
+            raise InputError([raw.problem("extends takes one name", ("extends",), extended_name)])
         try:
-            base_path = self.find(kind, base_name)
+            extended_path = self.find(kind, extended_name, raw.file)
         except InputError as error:
-            problem = error.problems[0]
-            raise InputError([Problem(problem.message, raw.file, "extends", base_name, problem.remedy)]) from None
-        base = read_yaml(base_path)
-        if "extends" in base.data:
-            raise InputError(
-                [Problem("extends one level only", raw.file, "extends", base_name, "Extend its own base instead.")]
-            )
+            found = error.problems[0]
+            raise InputError([raw.problem(found.message, ("extends",), extended_name, found.remedy)]) from None
+        if extended_path.samefile(path):
+            remedy = "Give the delta a name of its own."
+            raise InputError([raw.problem("a file cannot extend itself", ("extends",), extended_name, remedy)])
+        extended = read_yaml(extended_path)
+        if "extends" in extended.data:
+            remedy = f"Extend {extended.data['extends']!r} and repeat what {extended_name!r} changes."
+            raise InputError([raw.problem("extends one level only", ("extends",), extended_name, remedy)])
+        _check_kind(extended, kind)
         delta = {key: value for key, value in raw.data.items() if key != "extends"}
-        fingerprints[base_path.name] = _fingerprint(base_path)
-        return RawDocument(raw.file, merged(base.data, delta), raw.lines), fingerprints
+        raw = replace(raw, data=merged(extended.data, delta), extended=extended)
+        _check_kind(raw, kind)
+        return raw, fingerprints | _fingerprint(extended_path)
 
-    def _load(self, kind: str, name: str, spec_type: type[DocumentType]) -> Found[DocumentType]:
-        raw, fingerprints = self.read(kind, name)
-        given = raw.data.get("kind")
-        if given != kind:
-            raise InputError([Problem(f"this is not a {kind}", raw.file, "kind", given, f"Write `kind: {kind}`.")])
-        spec = validate(raw, spec_type)
-        if not _is_path(name) and spec.name != name:
-            raise InputError([Problem(f"the name must be the file's, {name!r}", raw.file, "name", spec.name)])
+    def _load(
+        self, kind: str, name: str, spec_type: type[DocumentType], beside: str | None = None
+    ) -> Found[DocumentType]:
+        raw, fingerprints = self.read(kind, name, beside)
+        misnamed = [] if _is_path(name) else name_problems(raw, name)
+        try:
+            spec = validate(raw, spec_type)
+        except InputError as error:
+            raise InputError([*misnamed, *error.problems]) from None
+        if misnamed:
+            raise InputError(misnamed)
         return Found(spec, raw, fingerprints)
+
+
+def name_problems(raw: RawDocument, stem: str) -> list[Problem]:
+    """Return the problem that a document has another name than its file, if it has."""
+    name = raw.data.get("name")
+    if name == stem or not isinstance(name, str):
+        return []
+    remedy = f"Write `name: {stem}`, or rename the file to {name}.yaml."
+    return [raw.problem("differs from the name of the file", ("name",), name, remedy)]
+
+
+def _check_kind(raw: RawDocument, kind: str) -> None:
+    given = raw.data.get("kind")
+    if given != kind:
+        folder = KINDS[given][0] if isinstance(given, str) and given in KINDS else ""
+        remedy = f"Move the file to {folder}/, or write `kind: {kind}`." if folder else f"Write `kind: {kind}`."
+        raise InputError([raw.problem(f"this file is to be of kind {kind}", ("kind",), given, remedy)])
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,10 +224,15 @@ def default_library(beside: Path | None = None) -> Library:
     roots: list[Path] = []
     problems = []
     for entry in filter(None, os.environ.get("FLEETCAST_PATH", "").split(os.pathsep)):
-        if Path(entry).is_dir():
-            roots.append(Path(entry))
-        else:
-            problems.append(Problem("this folder does not exist", "FLEETCAST_PATH", value=entry))
+        root = Path(entry).expanduser()
+        if not root.is_dir():
+            problems.append(Problem("no such folder", "FLEETCAST_PATH", value=entry, remedy="Check the path."))
+        elif not any((root / folder).is_dir() for folder, _ in KINDS.values()):
+            folders = [folder for folder, _ in KINDS.values()]
+            remedy = "Name the folder above it." if root.resolve().name in folders else ""
+            problem = f"this folder holds none of {', '.join(folders)}"
+            problems.append(Problem(problem, "FLEETCAST_PATH", value=entry, remedy=remedy))
+        roots.append(root)
     if problems:
         raise InputError(problems)
     if beside is not None:
@@ -197,9 +241,17 @@ def default_library(beside: Path | None = None) -> Library:
     return Library((*roots, builtin_root()))
 
 
+def located(name: str, beside: str | None) -> Path:
+    """Return the file of a written path: in the folder of the file that refers to it, else as the system sees it."""
+    path = Path(name).expanduser()
+    neighbour = path if beside is None else Path(beside).parent / path
+    return neighbour if neighbour.exists() or not path.exists() else path
+
+
 def _is_path(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) or "/" in name or os.sep in name
 
 
-def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _fingerprint(path: Path) -> dict[str, str]:
+    resolved = path.resolve()
+    return {f"{resolved.parent.name}/{resolved.name}": hashlib.sha256(path.read_bytes()).hexdigest()}

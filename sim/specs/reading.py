@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from sim.specs.errors import InputError, Problem
-from sim.specs.spec import ASSUMPTION_SOURCE, Document, Provenance, Spec
+from sim.specs.errors import InputError, Problem, suggest
+from sim.specs.spec import ASSUMPTION_SOURCE, Document, Spec
+from sim.specs.wording import Location, explanations
 
 SpecType = TypeVar("SpecType", bound=Spec)
-Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -27,26 +24,61 @@ class RawDocument:
     file: str
     """File, as errors name it."""
 
-    data: dict[str, Any]
+    data: dict[Any, Any]
     """The mapping."""
 
     lines: Mapping[Location, int] = field(default_factory=dict)
     """Path -> line, counted from 1."""
 
+    changed: Mapping[Location, Location | None] = field(default_factory=dict)
+    """Paths that hold something else than the file says there -> where in the file it stands, if it does."""
+
+    scope: str = ""
+    """Which variant of the document this is, e.g. `alternatives.rubin`; empty for the document itself."""
+
+    extended: RawDocument | None = None
+    """The document of which this one is a delta."""
+
+    def problem(self, message: str, location: Location, value: object = None, remedy: str = "") -> Problem:
+        """Return a problem with the place at which it stands, or the nearest place above it that is written."""
+        path = ".".join(str(part) for part in location)
+        path = f"{self.scope}: {path}" if self.scope else path
+        above = [location[:end] for end in range(len(location), 0, -1)]
+        below = [place for place in self.changed if place[: len(location)] == location]
+        for place in (*(place for place in above if place in self.changed), *below, *above):
+            written = self.changed.get(place, place)
+            if written is None:
+                return Problem(message, f"{self.file} (changed)", path, value, remedy)
+            if written in self.lines:
+                return Problem(message, self.file, path, value, remedy, self.lines[written])
+        return Problem(message, self.file, path, value, remedy)
+
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice in one mapping."""
+    """SafeLoader that refuses a key given twice in one mapping, and says where a value cannot be read."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refusal("a mapping or a list cannot be a key", key_node)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
+                raise _refusal(f"the key {key!r} is given twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _refusal(f"{node.value!r} cannot be read: {error}", node) from None
+
+
+def _refusal(message: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, message, node.start_mark)
 
 
 def read_yaml(path: Path) -> RawDocument:
@@ -59,34 +91,66 @@ def read_yaml(path: Path) -> RawDocument:
 
     """
     file = str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
-        raise InputError([Problem(f"cannot be read: {reason}", file, remedy="Check the path.")]) from error
+    text = _text(path)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         data = None if node is None else loader.construct_document(node)
+        lines = {} if node is None else dict(_lines(loader, node, ()))
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        line = None if mark is None else mark.line + 1
-        raise InputError([Problem(f"not valid YAML: {problem}", file, line=line)]) from error
-    if node is None or not isinstance(data, dict):
-        raise InputError([Problem("holds no mapping of keys to values", file, remedy="Start with `kind:`.")])
-    return RawDocument(file, data, dict(_lines(node, ())))
+        raise InputError([_yaml_problem(file, text, error)]) from error
+    except RecursionError:
+        remedy = "Check for brackets that are not closed, and for an alias inside its own anchor."
+        raise InputError([Problem("is nested too deeply", file, remedy=remedy)]) from None
+    if node is None:
+        raise InputError([Problem("is empty", file, remedy="Start with `kind:`.")])
+    if not isinstance(data, dict):
+        problem = "holds no mapping of keys to values at its top"
+        raise InputError([Problem(problem, file, remedy="Start with `kind:`.", line=node.start_mark.line + 1)])
+    return RawDocument(file, data, lines)
 
 
-def _lines(node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        remedy = "Name a YAML file in it." if path.is_dir() else "Check the path."
+        raise InputError([Problem(f"cannot be read: {reason}", str(path), remedy=remedy)]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError([Problem("is not UTF-8 text", str(path), remedy="Save it as UTF-8.", line=line)]) from error
+
+
+def _yaml_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        sign = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        return Problem(f"not valid YAML: {sign}", file, remedy="Remove it.", line=line)
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    remedy = ""
+    if "'\\t'" in problem:
+        remedy = "Indent with spaces, not tabs."
+    elif "another document" in problem:
+        remedy = "Keep one document to a file: remove `---`."
+    elif "cannot be a key" in problem:
+        remedy = "Put text that starts with { or [ in quotes."
+    elif isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):
+        remedy = "Check quotes, brackets and indentation here and just above; text that holds ': ' needs quotes."
+    return Problem(f"not valid YAML: {problem}", file, line=None if mark is None else mark.line + 1, remedy=remedy)
+
+
+def _lines(loader: _Loader, node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (*path, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*path, key.value))
+        for key_node, value in node.value:
+            here = (*path, loader.construct_object(key_node, deep=True))
+            yield here, key_node.start_mark.line + 1
+            yield from _lines(loader, value, here)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*path, index), value.start_mark.line + 1
-            yield from _lines(value, (*path, index))
+            yield from _lines(loader, value, (*path, index))
 
 
 def validate(raw: RawDocument, spec_type: type[SpecType]) -> SpecType:
@@ -95,113 +159,53 @@ def validate(raw: RawDocument, spec_type: type[SpecType]) -> SpecType:
     Raises
     ------
     InputError
-        All problems of the document: types, units, unknown keys with near misses, sources that are not listed.
+        All problems of the document: types, units, unknown keys with near misses, sources that are not listed. Those
+        of a document that it extends are reported in the file of that one.
 
     """
+    problems: list[Problem] = []
+    spec = None
     try:
         spec = spec_type.model_validate(raw.data)
     except ValidationError as error:
-        raise InputError(_problems(raw, spec_type, error)) from None
-    if isinstance(spec, Document):
-        problems = list(_source_problems(raw, spec))
-        if problems:
-            raise InputError(problems)
+        for each in explanations(raw.data, spec_type, error):
+            problems += [raw.problem(each.message, each.location, each.value, each.remedy)]
+    if issubclass(spec_type, Document):
+        problems += _source_problems(raw)
+    if spec is None or problems:
+        raise InputError(_in_their_files(raw, spec_type, problems))
     return spec
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a remedy that names near misses, or all that is known where that is short."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(names)}." if names else ""
+def _in_their_files(raw: RawDocument, spec_type: type[Spec], problems: list[Problem]) -> list[Problem]:
+    if raw.extended is None:
+        return problems
+    try:
+        validate(raw.extended, spec_type)
+    except InputError as error:
+        inherited = {(each.path, each.message) for each in error.problems}
+        return [*error.problems, *(each for each in problems if (each.path, each.message) not in inherited)]
+    return problems
 
 
-def _problems(raw: RawDocument, spec_type: type[Spec], error: ValidationError) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False):
-        location = _written_location(raw.data, detail["loc"])
-        kind, remedy = detail["type"], ""
-        message = detail["msg"].removeprefix("Value error, ")
-        value = detail.get("input")
-        if kind == "extra_forbidden":
-            known = _known_keys(spec_type, detail["loc"][:-1])
-            message, remedy, value = "unknown key", suggest(str(location[-1]), known), None
-        elif kind == "missing":
-            message, value = "missing", None
-        elif isinstance(value, dict | list | tuple | BaseModel):
-            value = None
-        message = message[:1].lower() + message[1:]
-        yield Problem(message.rstrip("."), raw.file, _dotted(location), value, remedy, _line(raw, location))
-
-
-def _written_location(data: Any, loc: Iterable[str | int]) -> Location:
-    """Return pydantic's location without the tags that it adds for unions."""
-    written: list[str | int] = []
-    parts = list(loc)
-    for position, part in enumerate(parts):
-        inside = (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        )
-        if inside:
-            data = data[part]
-            written.append(part)
-        elif position == len(parts) - 1 and part != "[key]":
-            written.append(part)
-    return tuple(written)
-
-
-def _line(raw: RawDocument, location: Location) -> int | None:
-    for end in range(len(location), 0, -1):
-        line = raw.lines.get(location[:end]) or raw.lines.get(tuple(str(part) for part in location[:end]))
-        if line is not None:
-            return line
-    return None
-
-
-def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location)
-
-
-def _known_keys(annotation: Any, loc: Iterable[str | int]) -> set[str]:
-    """Return the keys that a spec knows at a location."""
-    types_here = list(_spec_types(annotation))
-    for part in loc:
-        matching = [spec for spec in types_here if isinstance(part, str) and part in spec.model_fields]
-        if matching:
-            types_here = [found for spec in matching for found in _spec_types(spec.model_fields[str(part)].annotation)]
-    return {name for spec in types_here for name in spec.model_fields}
-
-
-def _spec_types(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
+def _source_problems(raw: RawDocument) -> Iterator[Problem]:
+    listed = raw.data.get("sources", {})
+    if not isinstance(listed, dict):
         return
-    origin = typing.get_origin(annotation)
-    if origin is not None or isinstance(annotation, types.UnionType):
-        for argument in typing.get_args(annotation):
-            yield from _spec_types(argument)
+    known = {ASSUMPTION_SOURCE, *map(str, listed)}
+    for location, key in _used_sources(raw.data, ()):
+        if key not in known:
+            yield raw.problem("source is not listed", location, key, f"Add it to `sources`. {suggest(key, known)}")
 
 
-def _source_problems(raw: RawDocument, document: Document) -> Iterator[Problem]:
-    known = set(document.sources) | {ASSUMPTION_SOURCE}
-    for location, provenance in _provenances(document, ()):
-        for key in provenance.source:
-            if key not in known:
-                path = (*location, "source")
-                remedy = f"Add it to `sources`. {suggest(key, known)}"
-                yield Problem("source is not listed", raw.file, _dotted(path), key, remedy, _line(raw, path))
-
-
-def _provenances(value: object, location: Location) -> Iterator[tuple[Location, Provenance]]:
-    if isinstance(value, Provenance):
-        yield location, value
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _provenances(getattr(value, name), (*location, name))
-    elif isinstance(value, dict):
+def _used_sources(value: object, location: Location) -> Iterator[tuple[Location, str]]:
+    """Return the source keys in use; read from the data, so that other errors do not hide them."""
+    if isinstance(value, dict):
         for key, item in value.items():
-            yield from _provenances(item, (*location, str(key)))
-    elif isinstance(value, tuple):
+            if key == "source" and isinstance(item, list):
+                yield from (((*location, key), each) for each in item if isinstance(each, str))
+            else:
+                yield from _used_sources(item, (*location, key))
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _provenances(item, (*location, index))
+            yield from _used_sources(item, (*location, index))

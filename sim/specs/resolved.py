@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from sim.specs.errors import InputError, Problem
+from sim.specs.errors import InputError, Problem, suggest
+from sim.specs.fleet import PoolSpec
 from sim.specs.hardware import HardwareSpec
-from sim.specs.library import Found, Library, default_library
+from sim.specs.library import Found, Library, default_library, located, name_problems
 from sim.specs.model import ModelSpec
-from sim.specs.reading import RawDocument, suggest, validate
+from sim.specs.reading import RawDocument, validate
 from sim.specs.scenario import ScenarioSpec
 from sim.specs.serving_stack import ServingStackSpec
+from sim.specs.wording import Location, known_keys
 from sim.specs.workload import ServiceLevelSpec, WorkloadSpec
 
 
@@ -71,19 +73,20 @@ class Scenario:
         """Return the alternatives as scenarios of their own, or this scenario when it has none."""
         if not self.spec.alternatives:
             return [self]
-        base = RawDocument(
-            self.raw.file, {key: value for key, value in self.raw.data.items() if key != "alternatives"}, self.raw.lines
-        )
-        result, problems = [], []
+        base = {key: value for key, value in self.raw.data.items() if key != "alternatives"}
+        result: list[Self] = []
+        problems: list[Problem] = []
         for name, delta in self.spec.alternatives.items():
+            written: dict[Location, Location | None] = {}
+            for path in delta:
+                place = ("alternatives", name, path)
+                written[_place(path)] = self.raw.changed.get(place, place)
+            raw = replace(self.raw, data=base, scope=f"alternatives.{name}")
             try:
-                identity = f"{self.spec.name}/{name}"
-                result.append(type(self).resolve(changed(base, delta), self.library, identity, self.fingerprints))
+                raw = changed(raw, delta, written)
+                result.append(type(self).resolve(raw, self.library, f"{self.spec.name}/{name}", self.fingerprints))
             except InputError as error:
-                problems += [
-                    Problem(each.message, each.file, f"alternatives.{name}: {each.path}", each.value, each.remedy)
-                    for each in error.problems
-                ]
+                problems += error.problems
         if problems:
             raise InputError(problems)
         return result
@@ -104,8 +107,7 @@ class Scenario:
         trace = self.spec.traffic[traffic_class].trace
         if trace is None:
             return None
-        path = Path(trace).expanduser()
-        return path if path.is_absolute() or path.exists() else Path(self.raw.file).parent / path
+        return located(trace, self.raw.file)
 
     @classmethod
     def resolve(
@@ -119,24 +121,29 @@ class Scenario:
             All problems of the scenario and of the documents that it names.
 
         """
-        spec = validate(raw, ScenarioSpec)
-        problems = list(_class_problems(raw, spec))
+        spec: ScenarioSpec | None = None
+        problems: list[Problem] = []
+        try:
+            spec = validate(raw, ScenarioSpec)
+        except InputError as error:
+            problems += error.problems
+        problems += _class_problems(raw)
         fingerprints = dict(known or {})
         found: dict[str, dict[str, Any]] = {"hardware": {}, "model": {}, "serving_stack": {}, "workload": {}}
-        for path, kind, name in _references(spec):
+        for location, kind, name in _references(raw.data):
             if name in found[kind]:
                 continue
             try:
-                document: Found[Any] = library.load(kind, name)
+                document: Found[Any] = library.load(kind, name, raw.file)
             except InputError as error:
                 problems += [
-                    each if each.file else Problem(each.message, raw.file, path, name, each.remedy)
+                    each if each.file else raw.problem(each.message, location, name, each.remedy)
                     for each in error.problems
                 ]
                 continue
             found[kind][name] = document.spec
             fingerprints.update(document.fingerprints)
-        if problems:
+        if spec is None or problems:
             raise InputError(problems)
         return cls(
             spec=spec,
@@ -161,7 +168,7 @@ def load_scenario(
     name : str
         Name in the library, or path of a YAML file.
     changes : mapping, optional
-        Dotted path -> value, applied before anything is checked.
+        Dotted path -> value, applied before anything is checked and after `replay`.
     replay : tuple of str, optional
         Traffic class (or None) and file of a recorded trace that replaces the scenario's traffic.
 
@@ -175,9 +182,12 @@ def load_scenario(
     path = library.find("scenario", name)
     library = default_library(beside=path)
     raw, fingerprints = library.read("scenario", str(path))
-    raw = changed(raw, changes or {})
+    problems = name_problems(raw, name) if path.stem == name else []
+    if problems:
+        raise InputError(problems)
     if replay is not None:
         raw = replayed(raw, *replay)
+    raw = changed(raw, changes or {})
     return Scenario.resolve(raw, library, known=fingerprints)
 
 
@@ -189,8 +199,8 @@ def replayed(raw: RawDocument, traffic_class: str | None, file: str) -> RawDocum
     raw : RawDocument
         The scenario.
     traffic_class : str or None
-        Class of the scenario as which the trace is replayed, at that class's service levels; None makes a class
-        `trace` that has none.
+        Class of the scenario as which the trace is replayed, at that class's speed and service levels; None makes a
+        class `trace` that has none.
     file : str
         The recorded trace.
 
@@ -204,19 +214,31 @@ def replayed(raw: RawDocument, traffic_class: str | None, file: str) -> RawDocum
     traffic = data.get("traffic")
     known: dict[str, Any] = traffic if isinstance(traffic, dict) else {}
     if traffic_class is not None and traffic_class not in known:
-        problem = Problem("the scenario has no such class", raw.file, "traffic", traffic_class)
-        raise InputError([replace(problem, remedy=suggest(traffic_class, map(str, known)))])
+        remedy = suggest(traffic_class, map(str, known))
+        raise InputError([raw.problem("the scenario has no such class", ("traffic",), traffic_class, remedy)])
     name = traffic_class or "trace"
     entry = known.get(name)
-    workload = {"workload": entry["workload"]} if isinstance(entry, dict) and "workload" in entry else {}
-    data["traffic"] = {name: workload | {"trace": file}}
+    entry = entry if isinstance(entry, dict) else {}
+    kept = {key: entry[key] for key in ("workload", "trace_speed") if key in entry}
+    data["traffic"] = {name: kept | {"trace": str(Path(file).absolute())}}
     if isinstance(data.get("service_levels"), dict):
         data["service_levels"] = {key: value for key, value in data["service_levels"].items() if key == name}
-    return RawDocument(raw.file, data, raw.lines)
+    return replace(raw, data=data, changed={**raw.changed, ("traffic",): None})
 
 
-def changed(raw: RawDocument, changes: Mapping[str, object]) -> RawDocument:
-    """Return a raw document with values set at dotted paths; the last key of a path may be new.
+def changed(
+    raw: RawDocument, changes: Mapping[str, object], written: Mapping[Location, Location | None] | None = None
+) -> RawDocument:
+    """Return a raw scenario with values set at dotted paths; the last key of a path may be new.
+
+    Parameters
+    ----------
+    raw : RawDocument
+        The scenario.
+    changes : mapping
+        Dotted path -> value.
+    written : mapping, optional
+        Place that changes -> where in the file the new value stands; none when it stands elsewhere.
 
     Raises
     ------
@@ -225,52 +247,82 @@ def changed(raw: RawDocument, changes: Mapping[str, object]) -> RawDocument:
 
     """
     data = copy.deepcopy(raw.data)
+    places: dict[Location, Location | None] = {_place(path): None for path in changes}
+    places.update(written or {})
+    raw = replace(raw, data=data, changed={**raw.changed, **places})
     problems = []
     for path, value in changes.items():
-        here: Any = data
-        *parents, last = path.split(".")
-        for position, part in enumerate(parents):
-            if isinstance(here, dict) and here.get(part) is None and part not in data:
-                here[part] = {}
-            if not isinstance(here, dict) or part not in here:
-                known = here if isinstance(here, dict) else ()
-                at = ".".join(parents[: position + 1])
-                problems.append(Problem("there is no such path", raw.file, path, at, suggest(part, map(str, known))))
-                break
-            here = here[part]
-        else:
-            if isinstance(here, dict):
-                here[last] = copy.deepcopy(value)
-            else:
-                problems.append(Problem("there is nothing below this path", raw.file, ".".join(parents), here))
+        place = _place(path)
+        wrong = _set(data, place, copy.deepcopy(value))
+        if wrong is not None:
+            problems.append(raw.problem(wrong[0], place, wrong[1], wrong[2]))
     if problems:
         raise InputError(problems)
-    return RawDocument(raw.file, data, raw.lines)
+    return raw
 
 
-def _references(spec: ScenarioSpec) -> Iterator[tuple[str, str, str]]:
-    for name, pool in spec.fleet.items():
-        yield f"fleet.{name}.hardware", "hardware", pool.hardware
-        yield f"fleet.{name}.model", "model", pool.model
-        yield f"fleet.{name}.serving_stack", "serving_stack", pool.serving_stack
-    for name, traffic in spec.traffic.items():
-        if traffic.workload is not None:
-            yield f"traffic.{name}.workload", "workload", traffic.workload
+def _set(data: dict[Any, Any], place: Location, value: object) -> tuple[str, object, str] | None:
+    """Set a value, or return what is wrong with the path: message, value and remedy."""
+    if not all(place):
+        return "is not a path", None, "Write keys joined by dots, as in `fleet.chat.replicas`."
+    here: Any = data
+    for position, key in enumerate(place[:-1]):
+        known = known_keys(ScenarioSpec, data, place[:position])
+        if here.get(key) is None and key in known:
+            here[key] = {}
+        if key not in here:
+            return "there is no such path", ".".join(place[: position + 1]), suggest(key, {*map(str, here), *known})
+        here = here[key]
+        if not isinstance(here, dict):
+            at = ".".join(place[: position + 1])
+            return f"there are no keys below {at}", here, f"Set {at} as a whole."
+    here[place[-1]] = value
+    return None
 
 
-def _class_problems(raw: RawDocument, spec: ScenarioSpec) -> Iterator[Problem]:
-    classes = set(spec.traffic)
-    for name in spec.service_levels:
+def _place(path: str) -> tuple[str, ...]:
+    """Return the keys of a dotted path; below an alternative stands one key, which is itself a dotted path."""
+    parts = path.split(".")
+    return (*parts[:2], ".".join(parts[2:])) if parts[0] == "alternatives" and len(parts) > 2 else tuple(parts)
+
+
+def _references(data: Mapping[str, Any]) -> Iterator[tuple[Location, str, str]]:
+    """Return where names of documents stand, their kind and the name; of data that may be wrong elsewhere."""
+    for name, pool in _entries(data, "fleet"):
+        for kind in ("hardware", "model", "serving_stack"):
+            document = pool.get(kind, PoolSpec.model_fields[kind].default)
+            if isinstance(document, str):
+                yield ("fleet", name, kind), kind, document
+    for name, traffic in _entries(data, "traffic"):
+        if isinstance(traffic.get("workload"), str):
+            yield ("traffic", name, "workload"), "workload", traffic["workload"]
+
+
+def _class_problems(raw: RawDocument) -> Iterator[Problem]:
+    classes = [name for name, _ in _entries(raw.data, "traffic")]
+    if not classes:
+        return
+    levels = raw.data.get("service_levels")
+    for name in levels if isinstance(levels, dict) else ():
         if name not in classes:
-            remedy = suggest(name, classes)
-            yield Problem("service level for a class that has no traffic", raw.file, "service_levels", name, remedy)
+            remedy = suggest(str(name), map(str, classes))
+            yield raw.problem("service level for a class that has no traffic", ("service_levels", name), None, remedy)
     served: set[str] = set()
-    for name, pool in spec.fleet.items():
-        served |= set(pool.serves or classes)
-        for traffic_class in pool.serves:
-            if traffic_class not in classes:
-                remedy = suggest(traffic_class, classes)
-                path = f"fleet.{name}.serves"
-                yield Problem("serves a class that has no traffic", raw.file, path, traffic_class, remedy)
-    for name in sorted(classes - served):
-        yield Problem("no pool serves this class", raw.file, f"traffic.{name}", remedy="Add it to a pool's `serves`.")
+    for name, pool in _entries(raw.data, "fleet"):
+        serves = pool.get("serves") or classes
+        for traffic_class in serves if isinstance(serves, list | tuple) else classes:
+            if isinstance(traffic_class, str) and traffic_class not in classes:
+                remedy = suggest(traffic_class, map(str, classes))
+                location = ("fleet", name, "serves")
+                yield raw.problem("serves a class that has no traffic", location, traffic_class, remedy)
+            served.add(str(traffic_class))
+    for name in classes:
+        if str(name) not in served:
+            yield raw.problem("no pool serves this class", ("traffic", name), None, "Add it to a pool's `serves`.")
+
+
+def _entries(data: Mapping[str, Any], key: str) -> list[tuple[Any, dict[str, Any]]]:
+    entries = data.get(key)
+    if not isinstance(entries, dict):
+        return []
+    return [(name, entry if isinstance(entry, dict) else {}) for name, entry in entries.items()]

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from sim.specs.fleet import PoolSpec
 from sim.specs.hardware import PriceBasis
-from sim.specs.spec import Document, Key, NonNegativeInteger, PositiveNumber, Spec
-from sim.specs.units import RequestsPerSecond, Seconds
+from sim.specs.spec import Document, Key, NonNegativeInteger, Number, OwnKey, PositiveNumber, Spec
+from sim.specs.units import PositiveSeconds, RequestsPerSecond, Seconds
 from sim.specs.workload import ServiceLevelSpec
 
 RouterName = Literal["round_robin", "least_outstanding", "power_of_two"]
+
+LONGEST_RUN_S = 366 * 86400.0
+"""Longest duration, warm-up or drain [s]."""
+
+TIMELINE_LIMIT = 1_000_000
+"""Most rows of the timeline of one pool."""
+
+_COMMON_TO_ALTERNATIVES = ("alternatives", "duration", "kind", "name", "seed", "start_hour", "traffic")
+
+
+def _within_a_year(seconds: float) -> float:
+    if seconds > LONGEST_RUN_S:
+        raise ValueError("must be at most 366 d; simulate representative hours instead")
+    return seconds
+
+
+def _same_traffic(delta: dict[str, Any]) -> dict[str, Any]:
+    common = sorted({path.split(".")[0] for path in delta}.intersection(_COMMON_TO_ALTERNATIVES))
+    if common:
+        raise ValueError(
+            f"an alternative cannot change {', '.join(common)}: all alternatives meet the same requests; "
+            "make a scenario of its own with `extends`"
+        )
+    return delta
+
+
+Delta = Annotated[dict[str, Any], AfterValidator(_same_traffic)]
 
 
 class TrafficSpec(Spec):
@@ -45,28 +72,28 @@ class ScenarioSpec(Document):
     kind: Literal["scenario"]
     """Says what the file describes."""
 
-    traffic: Annotated[dict[Key, TrafficSpec], Field(min_length=1)]
+    traffic: Annotated[dict[OwnKey, TrafficSpec], Field(min_length=1)]
     """Traffic classes by name."""
 
-    fleet: Annotated[dict[Key, PoolSpec], Field(min_length=1)]
+    fleet: Annotated[dict[OwnKey, PoolSpec], Field(min_length=1)]
     """Pools by name; their order is the order of ties."""
 
     router: RouterName = "least_outstanding"
     """How requests are spread over the replicas that serve their class."""
 
-    duration: Seconds
+    duration: Annotated[PositiveSeconds, AfterValidator(_within_a_year)]
     """Time during which synthetic requests arrive; a trace has its own."""
 
-    warm_up: Seconds
+    warm_up: Annotated[Seconds, AfterValidator(_within_a_year)]
     """First part of the run, which no metric counts."""
 
-    drain: Seconds
+    drain: Annotated[Seconds, AfterValidator(_within_a_year)]
     """Longest time after the last arrival; what is not finished then is counted as unfinished."""
 
-    start_hour: Annotated[float, Field(ge=0.0, lt=24.0)] = 0.0
+    start_hour: Annotated[Number, Field(ge=0.0, lt=24.0)] = 0.0
     """Hour of the day at which the run starts, for workloads with a daily profile."""
 
-    timeline_interval: Seconds
+    timeline_interval: PositiveSeconds
     """Length of a row of the timeline."""
 
     seed: NonNegativeInteger = 1
@@ -81,16 +108,21 @@ class ScenarioSpec(Document):
     oversized_requests: Literal["error", "reject"] = "error"
     """Requests longer than the model's context or a replica's KV memory: bad input, or counted as rejected."""
 
-    alternatives: dict[Key, dict[str, Any]] = Field(default_factory=dict)
+    alternatives: dict[Key, Delta] = Field(default_factory=dict)
     """Variants to run on the same traffic: name -> {dotted path: value}; the base is run only when one is empty."""
 
-    @model_validator(mode="after")
-    def _times_make_sense(self) -> Self:
-        if self.duration <= 0.0 or self.timeline_interval <= 0.0:
-            raise ValueError("duration and timeline_interval must be longer than 0 s")
-        if self.warm_up >= self.duration and not any(traffic.trace for traffic in self.traffic.values()):
-            raise ValueError("warm_up must be shorter than duration; nothing would be measured")
-        for name, delta in self.alternatives.items():
-            if any(path.split(".")[0] in ("alternatives", "kind", "name", "seed") for path in delta):
-                raise ValueError(f"alternative {name!r} may not change kind, name, seed or alternatives")
-        return self
+    @field_validator("warm_up")
+    @classmethod
+    def _something_is_measured(cls, warm_up: float, info: ValidationInfo) -> float:
+        recorded = any(traffic.trace for traffic in info.data.get("traffic", {}).values())
+        if not recorded and warm_up >= info.data.get("duration", LONGEST_RUN_S + 1.0):
+            raise ValueError("must be shorter than duration; nothing would be measured")
+        return warm_up
+
+    @field_validator("timeline_interval")
+    @classmethod
+    def _timeline_fits(cls, interval: float, info: ValidationInfo) -> float:
+        rows = (info.data.get("duration", 0.0) + info.data.get("drain", 0.0)) / interval
+        if rows > TIMELINE_LIMIT:
+            raise ValueError(f"makes {rows:.3g} rows for each pool, more than {TIMELINE_LIMIT}; choose a longer one")
+        return interval

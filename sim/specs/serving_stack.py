@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sim.specs.hardware import NumberFormat
-from sim.specs.spec import Document, Fraction, PositiveFraction, PositiveInteger, PositiveNumber, Sourced, Spec
-from sim.specs.units import Bytes, Seconds, Tokens
+from sim.specs.spec import Document, Fraction, Number, PositiveFraction, PositiveInteger, PositiveNumber, Sourced, Spec
+from sim.specs.units import Bytes, Seconds
+from sim.specs.workload import WholeTokens
 
 
 class BatchingSpec(Spec):
@@ -17,10 +18,10 @@ class BatchingSpec(Spec):
     max_sequences: Sourced[PositiveInteger]
     """Sequences that one replica runs at a time, per data-parallel group."""
 
-    step_token_budget: Sourced[Tokens]
+    step_token_budget: Sourced[WholeTokens]
     """Tokens (decoded and prefilled) in one step [tokens]."""
 
-    kv_block: Sourced[Tokens]
+    kv_block: Sourced[WholeTokens]
     """Tokens in one KV block; a sequence is charged the unused part of its last block [tokens]."""
 
     memory_fraction: Sourced[PositiveFraction]
@@ -33,7 +34,7 @@ class BatchingSpec(Spec):
     """Fraction of KV memory kept free when a sequence joins others [1]."""
 
 
-Efficiency = Annotated[float, Field(gt=0.0, le=2.0)]
+Efficiency = Annotated[Number, Field(gt=0.0, le=2.0)]
 
 
 class StepTimeSpec(Spec):

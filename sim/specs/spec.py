@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 from typing import Annotated, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+EVERYTHING = "all"
+"""The name that stands for all classes and all pools in results, and that none of them may have."""
+
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _no_number(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("must be a date of the calendar, such as 2025-05-15")
+    return value
+
+
+def _not_everything(name: str) -> str:
+    if name == EVERYTHING:
+        raise ValueError(f"the name {EVERYTHING!r} stands for everything in results; choose another")
+    return name
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Fraction = Annotated[Number, Field(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[Number, Field(gt=0.0, le=1.0)]
 PositiveInteger = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInteger = Annotated[int, Field(ge=0, strict=True)]
-PositiveNumber = Annotated[float, Field(gt=0.0)]
+PositiveNumber = Annotated[Number, Field(gt=0.0)]
+Date = Annotated[datetime.date, BeforeValidator(_no_number)]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+OwnKey = Annotated[Key, AfterValidator(_not_everything)]
 
 
 class Spec(BaseModel):

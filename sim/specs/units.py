@@ -7,6 +7,7 @@ wrong dimension, a negative number, NaN or infinity is an error. GB (1e9 B) and 
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 _DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
@@ -73,19 +74,24 @@ BANDWIDTH = Dimension(
 COMPUTE = Dimension("compute rate", "FLOP/s", _scaled("FLOP/s") | _scaled("OP/s"), "989 TFLOP/s")
 POWER = Dimension("power", "W", _scaled("W"), "700 W")
 DURATION = Dimension("duration", "s", _TIME, "500 ms")
-MONEY = Dimension("money", "USD", {"USD": 1.0, "kUSD": 1e3, "MUSD": 1e6}, "30000 USD")
+MONEY = Dimension("sum of money", "USD", {"USD": 1.0, "kUSD": 1e3, "MUSD": 1e6}, "30000 USD")
 HOURLY_PRICE = Dimension("price per hour", "USD/h", {"USD/h": 1.0, "USD/year": 1.0 / 8766.0}, "2.95 USD/h")
-TOKENS = Dimension("tokens", "tokens", _TOKENS, "8192 tokens")
+TOKENS = Dimension("number of tokens", "tokens", _TOKENS, "8192 tokens")
 RATE = Dimension(
     "request rate", "requests/s",
     {f"{word}/{per}": 1.0 / _TIME[per] for word in ("request", "requests") for per in ("s", "min", "h", "d")},
     "5 requests/s",
 )  # fmt: skip
 PARAMETERS = Dimension(
-    "parameters", "parameters", {"parameters": 1.0, "Mparameters": 1e6, "Gparameters": 1e9}, "8 Gparameters"
+    "number of parameters", "parameters", {"parameters": 1.0, "Mparameters": 1e6, "Gparameters": 1e9}, "8 Gparameters"
 )
+_DIMENSIONS = (BYTES, BANDWIDTH, COMPUTE, POWER, DURATION, MONEY, HOURLY_PRICE, TOKENS, RATE, PARAMETERS)
 
-_QUANTITY = re.compile(r"^\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s+(\S.*?)\s*$")
+_NUMBER = r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+_BARE_NUMBER = re.compile(rf"{_NUMBER}\s*")
+_QUANTITY = re.compile(rf"{_NUMBER}(\s*)([^\W\d_].*?)\s*")
+_NOT_FINITE = re.compile(r"\s*[-+]?\.?(?:nan|inf|infinity)(?:\s.*)?", re.IGNORECASE)
+_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d.*")
 
 
 def parse_quantity(value: object, dimension: Dimension) -> float:
@@ -111,24 +117,46 @@ def parse_quantity(value: object, dimension: Dimension) -> float:
 
     """
     how = f"write a number and a unit, such as {dimension.example!r}"
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"a {dimension.name} is needed; {how}")
-    if isinstance(value, (int, float)):
+    if not isinstance(value, str) or _BARE_NUMBER.fullmatch(value):
         raise ValueError(f"a bare number has no unit; {how}")
-    if not isinstance(value, str):
-        raise ValueError(f"a {dimension.name} is needed; {how}")
-    match = _QUANTITY.match(value)
+    if _NOT_FINITE.fullmatch(value):
+        raise ValueError(f"a {dimension.name} must be finite; {how}")
+    if _COMMA.fullmatch(value):
+        raise ValueError(f"a number has no comma; {how}")
+    match = _QUANTITY.fullmatch(value)
     if match is None:
         raise ValueError(f"this is not a {dimension.name}; {how}")
-    number, unit = float(match.group(1).replace("_", "")), match.group(2)
+    number, space, unit = float(match[1].replace("_", "")), match[2], match[3].replace("\u03bc", "\u00b5")
     if unit not in dimension.factors:
-        known = ", ".join(sorted(dimension.factors, key=lambda name: (dimension.factors[name], name)))
-        raise ValueError(f"unit {unit!r} does not measure {dimension.name}; use one of {known}")
-    if not math.isfinite(number):
-        raise ValueError(f"a {dimension.name} must be finite; {how}")
+        raise ValueError(_wrong_unit(unit, dimension))
+    if not space:
+        raise ValueError(f"a space is missing; write '{match[1]} {unit}'")
     if number < 0:
         raise ValueError(f"a {dimension.name} cannot be negative; {how}")
-    return number * dimension.factors[unit]
+    result = number * dimension.factors[unit]
+    if not math.isfinite(result):
+        raise ValueError(f"a {dimension.name} must be finite; {how}")
+    return result
+
+
+def more_than_zero(value: float) -> float:
+    """Return a value that exceeds zero; ValueError where it does not."""
+    if not value > 0.0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def _wrong_unit(unit: str, dimension: Dimension) -> str:
+    others = [each.name for each in _DIMENSIONS if unit in each.factors]
+    problem = f"{unit!r} is a unit of {others[0]}, not of {dimension.name}" if others else f"unknown unit {unit!r}"
+    known = sorted(dimension.factors, key=lambda name: (dimension.factors[name], name))
+    near = [name for name in known if name.casefold() == unit.casefold()]
+    near = near or difflib.get_close_matches(unit, known, n=2, cutoff=0.7)
+    if near and not others:
+        return f"{problem}; did you mean {' or '.join(near)}?"
+    return f"{problem}; use one of {', '.join(known)}"
 
 
 Bytes = Annotated[float, BYTES]
@@ -141,3 +169,8 @@ UsdPerHour = Annotated[float, HOURLY_PRICE]
 Tokens = Annotated[float, TOKENS]
 RequestsPerSecond = Annotated[float, RATE]
 Parameters = Annotated[float, PARAMETERS]
+PositiveBytes = Annotated[Bytes, AfterValidator(more_than_zero)]
+PositiveBytesPerSecond = Annotated[BytesPerSecond, AfterValidator(more_than_zero)]
+PositiveFlopPerSecond = Annotated[FlopPerSecond, AfterValidator(more_than_zero)]
+PositiveWatts = Annotated[Watts, AfterValidator(more_than_zero)]
+PositiveSeconds = Annotated[Seconds, AfterValidator(more_than_zero)]

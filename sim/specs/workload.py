@@ -143,20 +143,23 @@ LengthDistribution = Annotated[
 ]
 
 
+def _whole_day(multipliers: tuple[float, ...]) -> tuple[float, ...]:
+    if len(multipliers) != HOURS_PER_DAY:
+        raise ValueError(f"a day has {HOURS_PER_DAY} hours, this has {len(multipliers)} multipliers")
+    if not any(multiplier > 0.0 for multiplier in multipliers):
+        raise ValueError("at least one hour needs a multiplier above 0")
+    return multipliers
+
+
 class HourlyProfileSpec(Provenance):
     """How the rate goes through the hours of a day."""
 
     multipliers: Annotated[
         tuple[Annotated[float, Field(ge=0.0)], ...],
-        Field(min_length=HOURS_PER_DAY, max_length=HOURS_PER_DAY),
+        AfterValidator(_whole_day),
+        Field(json_schema_extra={"minItems": HOURS_PER_DAY, "maxItems": HOURS_PER_DAY}),
     ]
     """Rate of hour 0, 1, ... 23 relative to any level; normalised to a mean of one [1]."""
-
-    @model_validator(mode="after")
-    def _some_hour_is_busy(self) -> Self:
-        if not any(multiplier > 0.0 for multiplier in self.multipliers):
-            raise ValueError("at least one hour needs a multiplier above 0")
-        return self
 
 
 class PoissonArrivals(Spec):

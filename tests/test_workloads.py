@@ -1,0 +1,191 @@
+"""The shipped workloads: complete, sourced, sampled as described, and equal to what was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from sim.demand.generate import generate_class
+from sim.demand.lengths import length_quantile, mean_length, sample_lengths
+from sim.demand.prefix import mean_cached
+from sim.demand.streams import stream
+from sim.specs.library import Library
+from sim.specs.spec import ASSUMPTION_SOURCE, Provenance
+from sim.specs.workload import LengthDistribution, QuantileTableLengths, UncachedLengthsPrefix, WorkloadSpec
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("agent", "agent-200k", "code-completion", "continuous", "realtime-chat", "realtime-voice", "reasoning-chat")
+each = pytest.mark.parametrize("name", NAMES)
+
+
+@cache
+def shipped(name: str) -> WorkloadSpec:
+    return Library((ROOT,)).workload(name).spec
+
+
+def provenances(part: object) -> Iterator[Provenance]:
+    if isinstance(part, Provenance):
+        yield part
+    if isinstance(part, BaseModel):
+        for name in type(part).model_fields:
+            yield from provenances(getattr(part, name))
+    elif isinstance(part, tuple):
+        for element in part:
+            yield from provenances(element)
+
+
+def lengths(spec: WorkloadSpec) -> dict[str, LengthDistribution]:
+    found = {"prompt": spec.prompt_tokens, "output": spec.output_tokens}
+    if isinstance(spec.prefix, UncachedLengthsPrefix):
+        found["uncached"] = spec.prefix.uncached_tokens
+    return found
+
+
+def test_these_are_all_workloads() -> None:
+    assert tuple(sorted(Library((ROOT,)).names("workload"))) == NAMES
+
+
+@each
+def test_every_source_is_cited_and_every_citation_is_used(name: str) -> None:
+    spec = shipped(name)
+    used = {key for provenance in provenances(spec) for key in provenance.source}
+    assert used - {ASSUMPTION_SOURCE} == set(spec.sources)
+    assert all(len(citation) > 20 for citation in spec.sources.values())
+
+
+@each
+def test_every_workload_has_a_class_and_service_levels_with_reasons(name: str) -> None:
+    spec = shipped(name)
+    assert spec.traffic_class in ("continuous", "agent", "realtime")
+    assert spec.service_levels
+    assert all(level.note for level in spec.service_levels)
+    assert all(provenance.note for provenance in provenances(spec))
+
+
+@each
+def test_the_exact_means_are_those_of_the_samples(name: str) -> None:
+    for part, distribution in lengths(shipped(name)).items():
+        sampled = sample_lengths(distribution, 300_000, stream(1, name, part))
+        half_width = 4.0 * sampled.std() / np.sqrt(sampled.size)
+        assert half_width < 0.05 * sampled.mean(), part
+        assert mean_length(distribution) == pytest.approx(sampled.mean(), abs=half_width), part
+
+
+@each
+def test_the_means_stated_in_the_notes_are_those_of_the_distribution(name: str) -> None:
+    for part, distribution in lengths(shipped(name)).items():
+        stated = re.search(r"\bMean (?:of this table )?([\d,.]*\d)", distribution.note)
+        if stated is not None:
+            text = stated.group(1).replace(",", "")
+            digits = len(text.partition(".")[2])
+            assert mean_length(distribution) == pytest.approx(float(text), abs=0.5 * 10.0**-digits + 1e-9), part
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "measured_mean", "tolerance"),
+    [
+        ("continuous", "prompt", 16_098, 0.01),
+        ("continuous", "output", 1_336, 0.04),
+        ("agent", "prompt", 123_450, 0.02),
+        ("agent", "output", 439.4, 0.015),
+        ("agent-200k", "prompt", 93_827, 0.02),
+        ("realtime-chat", "prompt", 1_632, 0.02),
+        ("realtime-chat", "output", 106, 0.015),
+        ("realtime-voice", "output", 27.8 * 1.33, 0.07),
+        ("realtime-voice", "uncached", 18.2 * 1.33, 0.02),
+        ("code-completion", "prompt", 2_511, 0.005),
+        ("code-completion", "output", 23, 0.03),
+        ("reasoning-chat", "prompt", 1_268, 0.03),
+        ("reasoning-chat", "output", 1_527, 0.005),
+    ],
+)
+def test_means_are_close_to_the_measured_ones(name: str, part: str, measured_mean: float, tolerance: float) -> None:
+    assert mean_length(lengths(shipped(name))[part]) == pytest.approx(measured_mean, rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "quantiles"),
+    [
+        ("realtime-chat", "prompt", {0.5: 928, 0.9: 3830, 0.99: 6683}),
+        ("realtime-chat", "output", {0.5: 41, 0.9: 342, 0.95: 455, 0.99: 694}),
+        ("code-completion", "prompt", {0.5: 1930, 0.9: 6251, 0.99: 7685}),
+        ("code-completion", "output", {0.5: 8, 0.9: 43, 0.95: 79, 0.99: 271}),
+        ("agent", "output", {0.1: 105, 0.5: 216, 0.9: 899, 0.95: 1543, 0.99: 3663}),
+        ("reasoning-chat", "output", {0.1: 287, 0.5: 792, 0.9: 3432, 0.95: 5701, 0.99: 12607}),
+        ("realtime-voice", "output", {0.5: 23, 0.9: 71, 0.99: 171}),
+    ],
+)
+def test_fits_meet_the_measured_quantiles(name: str, part: str, quantiles: dict[float, float]) -> None:
+    fitted = length_quantile(lengths(shipped(name))[part], list(quantiles))
+    # one token of rounding matters where a median is eight tokens
+    assert np.all(np.abs(fitted - np.array(list(quantiles.values()))) <= np.maximum(1.0, 0.06 * fitted))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "row", "table"),
+    [
+        ("agent", "prompt", "Claude Code (WEKA)", "### 3.1 Input tokens"),
+        ("reasoning-chat", "prompt", "ServeGen deepseek-r1", "### 3.1 Input tokens"),
+    ],
+)
+def test_quantile_tables_are_those_of_the_facts(shared: Path, name: str, part: str, row: str, table: str) -> None:
+    facts = (shared / "facts" / "workloads.md").read_text().partition(table)[2]
+    cells = next(line for line in facts.splitlines() if line.startswith(f"| {row} |")).split("|")[2:]
+    names = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
+    distribution = lengths(shipped(name))[part]
+    assert isinstance(distribution, QuantileTableLengths)
+    for probability, cell in zip(names, cells, strict=False):
+        assert distribution.quantiles[probability] == float(cell)
+
+
+@pytest.mark.parametrize(
+    ("name", "hit", "tolerance"),
+    [
+        ("agent", 0.964, 0.01),
+        ("agent-200k", 0.965, 0.01),
+        ("realtime-chat", 0.62, 0.001),
+        ("continuous", 0.54, 0.001),
+        ("realtime-voice", 0.99, 0.005),
+    ],
+)
+def test_the_share_of_cached_tokens_is_the_measured_one(name: str, hit: float, tolerance: float) -> None:
+    spec = shipped(name)
+    assert mean_cached(spec.prefix, spec.prompt_tokens) / mean_length(spec.prompt_tokens) == pytest.approx(
+        hit, abs=tolerance
+    )
+
+
+def test_the_bias_of_independent_new_tokens_is_the_one_stated() -> None:
+    spec = shipped("agent")
+    new = mean_length(spec.prompt_tokens) - mean_cached(spec.prefix, spec.prompt_tokens)
+    assert new == pytest.approx(3805, abs=1)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("code-completion", 8.6, 11.3), ("realtime-chat", 1.8, 2.2)])
+def test_profiles_have_the_published_peak_to_trough(name: str, low: float, high: float) -> None:
+    profile = shipped(name).arrivals.profile
+    assert profile is not None
+    assert low <= max(profile.multipliers) / min(profile.multipliers) <= high
+
+
+def test_code_and_agents_share_a_profile_and_so_do_chat_and_voice() -> None:
+    profiles = {name: shipped(name).arrivals.profile for name in NAMES}
+    values = {name: profile.multipliers for name, profile in profiles.items() if profile is not None}
+    assert values["agent"] == values["code-completion"]
+    assert values["realtime-chat"] == values["realtime-voice"]
+
+
+@each
+def test_every_workload_makes_requests(name: str) -> None:
+    spec = shipped(name)
+    trace = generate_class(spec, 2.0, 1800.0, 14.0, 1, "class")
+    assert trace.requests > 500
+    assert trace.prompt_tokens.min() >= 1
+    assert trace.output_tokens.min() >= 1
+    assert np.all(trace.cached_tokens < trace.prompt_tokens)
