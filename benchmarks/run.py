@@ -97,7 +97,7 @@ def plan_of(case: Case) -> RunPlan:
         deployments=[deployment],
         pools_of_class=[[0]],
         router=case.router,
-        draws=stream(7, "routing").random((trace.requests, 2)),
+        draws=stream(7, "routing").random((0, 2)),
         arrivals_end_ns=int(trace.arrival_ns[-1]) + 1,
         drain_ns=3600 * NANOSECONDS,
         interval_ns=60 * NANOSECONDS,
@@ -113,7 +113,7 @@ def measure(case: Case) -> dict[str, Any]:
     """Run a case twice, time the second run, and return its row."""
     plan = plan_of(case)
     warm = replace(plan, trace=plan.trace.window(0.0, 60.0)) if hasattr(plan.trace, "window") else plan
-    run(replace(warm, draws=plan.draws[: warm.trace.requests]), case.engine)  # type: ignore[arg-type]
+    run(warm, case.engine)  # type: ignore[arg-type]
     started = time.perf_counter()
     outcome = run(plan, case.engine)  # type: ignore[arg-type]
     wall_s = time.perf_counter() - started

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sim.demand.generate import generate_class
 from sim.demand.streams import stream
@@ -29,6 +30,7 @@ from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import LONGEST_SPAN, NANOSECONDS, Deployment, deploy
 from sim.specs.errors import InputError, Problem
 from sim.specs.resolved import Scenario
+from sim.specs.scenario import ScenarioSpec
 
 Progress = Callable[[str, float], None]
 """Called with what is being simulated and the fraction of the whole work that is done."""
@@ -109,6 +111,7 @@ def simulate(
         "engine": runs[0].outcome.engine,
         "engine_reason": runs[0].outcome.engine_reason,
         "requests": sum(len(each.requests) for each in runs),
+        "follow_ups_not_sent": sum(int((each.outcome.requests["arrival_ns"] < 0).sum()) for each in runs),
         "events": sum(each.outcome.events for each in runs),
         "wall_s": time.perf_counter() - started,
     }
@@ -295,7 +298,7 @@ def _plan(prepared: _Prepared, trace: Trace, replication: int, max_span: int) ->
         deployments=prepared.deployments,
         pools_of_class=pools,
         router=spec.router,
-        draws=stream(spec.seed, "routing", replication).random((trace.requests, 2)),
+        draws=_routing_draws(spec, trace, replication),
         arrivals_end_ns=_arrivals_end_ns(scenario, trace),
         drain_ns=round(spec.drain * NANOSECONDS),
         interval_ns=round(spec.timeline_interval * NANOSECONDS),
@@ -308,6 +311,11 @@ def _plan(prepared: _Prepared, trace: Trace, replication: int, max_span: int) ->
         )  # fmt: skip
     _check_lengths(scenario, plan)
     return prepared, replication, plan
+
+
+def _routing_draws(spec: ScenarioSpec, trace: Trace, replication: int) -> NDArray[np.float64]:
+    count = trace.requests if spec.router == "power_of_two" else 0
+    return stream(spec.seed, "routing", replication).random((count, 2))
 
 
 def _arrivals_end_ns(scenario: Scenario, trace: Trace) -> int:

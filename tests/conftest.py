@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sim.demand.trace import Trace
+from sim.engine.events import Arrivals, arrivals_of
+from sim.engine.run import request_records
 from sim.serving.routing import RoutingState, routing_state
-from sim.serving.state import FRACTION_BITS, POOL, REQUEST, FleetState, empty_fleet
+from sim.serving.state import FRACTION_BITS, POOL, FleetState, empty_fleet
 
 hypothesis.settings.register_profile("fleetcast", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fleetcast")
@@ -65,16 +68,25 @@ class FleetBuilder:
     seed: int = 0
     linear_s: NDArray[np.float64] | None = None
 
-    def build(self) -> tuple[FleetState, RoutingState]:
-        """Return the idle fleet and its router."""
+    follows: NDArray[np.int64] | list[int] | None = None
+    gaps_s: NDArray[np.float64] | list[float] | float = 0.0
+    end_s: float = 1e9
+
+    def build(self) -> tuple[FleetState, RoutingState, Arrivals]:
+        """Return the idle fleet, its router and what will arrive."""
         count = len(self.arrivals_s)
-        requests = np.zeros(count, REQUEST)
-        requests["arrival_ns"] = np.rint(np.asarray(self.arrivals_s) * SECOND)
-        requests["prompt_tokens"] = self.prompt
-        requests["output_tokens"] = self.output
-        requests["cached_tokens"] = self.cached
-        for column in ("admitted_ns", "first_token_ns", "finished_ns", "replica"):
-            requests[column] = -1
+        requests = request_records(
+            Trace(
+                ("requests",),
+                np.rint(np.asarray(self.arrivals_s) * SECOND).astype(np.int64),
+                np.zeros(count, np.int16),
+                np.broadcast_to(np.asarray(self.prompt), count),
+                np.broadcast_to(np.asarray(self.cached), count),
+                np.broadcast_to(np.asarray(self.output), count),
+                None if self.follows is None else np.asarray(self.follows),
+                None if self.follows is None else np.rint(np.broadcast_to(self.gaps_s, count) * SECOND),
+            )
+        )
         pools = np.zeros(1, POOL)
         for column in (
             "max_sequences", "step_token_budget", "kv_capacity", "admission_headroom", "sequence_charge", "max_span",
@@ -100,7 +112,9 @@ class FleetBuilder:
             interval_ns=round(self.interval_s * SECOND),
         )
         draws = np.random.default_rng(self.seed).random((count, 2))
-        return fleet, routing_state(self.router, [list(range(self.replicas))], self.replicas, draws)
+        routing = routing_state(self.router, [list(range(self.replicas))], self.replicas, draws)
+        own = np.flatnonzero(requests["arrival_ns"] >= 0)
+        return fleet, routing, arrivals_of(requests, own, round(self.end_s * SECOND))
 
 
 def fixed(seconds: float | NDArray[np.float64]) -> NDArray[np.int64]:

@@ -27,14 +27,16 @@ MOST_CLASSES = 2**15 - 1
 class Trace:
     """Requests in order of arrival; ties keep the order of classes, then the order in which they were given.
 
-    The columns are read-only: every fleet that is compared on a trace meets the same requests.
+    The columns are read-only: every fleet that is compared on a trace meets the same requests. In sessions a request
+    may follow another one: its lengths and its gap are drawn beforehand, and the engine places its arrival.
     """
 
     classes: tuple[str, ...]
     """Names of the traffic classes."""
 
     arrival_ns: IntArray
-    """Arrival, whole nanoseconds after the start, sorted [ns]."""
+    """Arrival, whole nanoseconds after the start, sorted; for a follow-up the arrival of its session's first request,
+    which is the earliest that it could come [ns]."""
 
     class_index: ClassArray
     """Position in `classes`."""
@@ -48,16 +50,29 @@ class Trace:
     output_tokens: IntArray
     """Tokens to generate, at least 1 [tokens]."""
 
+    follows: IntArray | None = None
+    """Row of the request whose completion this one waits for, -1 for an arrival of its own; none means all are."""
+
+    gap_ns: IntArray | None = None
+    """Time between that completion and this arrival, such as a tool's or a reader's time [ns]."""
+
     def __post_init__(self) -> None:
-        """Freeze the columns; raises ValueError when they differ in length."""
+        """Freeze the columns; raises ValueError when they differ in length, or follow-ups are not in order."""
         count = self.arrival_ns.shape
-        for name in ("arrival_ns", "class_index", "prompt_tokens", "cached_tokens", "output_tokens"):
+        names = ["arrival_ns", "class_index", "prompt_tokens", "cached_tokens", "output_tokens"]
+        if (self.follows is None) != (self.gap_ns is None):
+            raise ValueError("follows and gap_ns come together")
+        if self.follows is not None:
+            names += ["follows", "gap_ns"]
+        for name in names:
             dtype = np.int16 if name == "class_index" else np.int64
             column = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             if column.ndim != 1 or column.shape != count:
                 raise ValueError(f"column {name} has shape {column.shape}, arrival_ns has {count}")
             column.flags.writeable = False
             object.__setattr__(self, name, column)
+        if self.follows is not None and (self.follows >= np.arange(self.requests)).any():
+            raise ValueError("a request can only follow an earlier row")
 
     @property
     def requests(self) -> int:
@@ -87,7 +102,7 @@ class Trace:
         """
         if not (math.isfinite(time_factor) and time_factor > 0.0):
             raise ValueError(f"time_factor must be finite and above 0, got {time_factor}")
-        arrival_ns = np.rint(self.arrival_ns * time_factor).astype(np.int64)
+        arrival_ns = np.rint(self.arrival_ns * time_factor).astype(np.int64)  # gaps are people's and tools' own time
         return self._with(arrival_ns, np.arange(self.requests))
 
     def window(self, start_s: float, end_s: float) -> Self:
@@ -104,7 +119,20 @@ class Trace:
             self.prompt_tokens[rows],
             self.cached_tokens[rows],
             self.output_tokens[rows],
+            *_reordered(self.follows, self.gap_ns, rows),
         )
+
+
+def _reordered(
+    follows: IntArray | None, gap_ns: IntArray | None, rows: npt.NDArray[np.intp]
+) -> tuple[IntArray | None, IntArray | None]:
+    """Return the follow-up columns of some rows in a new order; `follows` points into that order."""
+    if follows is None or gap_ns is None:
+        return None, None
+    place = np.full(follows.size, -1, np.int64)
+    place[rows] = np.arange(rows.size)
+    parents = follows[rows]
+    return np.where(parents < 0, -1, place[np.maximum(parents, 0)]), gap_ns[rows]
 
 
 class Column(NamedTuple):
@@ -296,7 +324,20 @@ def merge_traces(traces: Sequence[Trace]) -> Trace:
         np.concatenate([trace.prompt_tokens for trace in traces])[order],
         np.concatenate([trace.cached_tokens for trace in traces])[order],
         np.concatenate([trace.output_tokens for trace in traces])[order],
+        *_reordered(*_merged_follow_ups(traces), order),
     )
+
+
+def _merged_follow_ups(traces: Sequence[Trace]) -> tuple[IntArray | None, IntArray | None]:
+    if all(trace.follows is None for trace in traces):
+        return None, None
+    follows, gaps, offset = [], [], 0
+    for trace in traces:
+        own = np.full(trace.requests, -1, np.int64) if trace.follows is None else trace.follows
+        follows.append(np.where(own < 0, -1, own + offset))
+        gaps.append(np.zeros(trace.requests, np.int64) if trace.gap_ns is None else trace.gap_ns)
+        offset += trace.requests
+    return np.concatenate(follows), np.concatenate(gaps)
 
 
 def _late(arrival: Column) -> BoolArray:

@@ -9,28 +9,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.engine.events import Arrivals, arrive, end_span, next_arrival_ns
 from sim.serving.compilation import compiled
 from sim.serving.replica import close
-from sim.serving.routing import RoutingState, choose_replica, end_span, first_winner, send, update_tree
+from sim.serving.routing import RoutingState, first_winner, update_tree
 from sim.serving.state import NEVER, FleetState
 
 
 class CompiledEngine:
-    """One simulation: holds the position in the trace and a tournament tree over the replicas' next boundaries."""
+    """One simulation: holds what is still to arrive and a tournament tree over the replicas' next boundaries."""
 
-    def __init__(self, fleet: FleetState, routing: RoutingState) -> None:
+    def __init__(self, fleet: FleetState, routing: RoutingState, arrivals: Arrivals) -> None:
         self._fleet = fleet
         self._routing = routing
+        self._arrivals = arrivals
         leaves = 1 << max(0, len(fleet.replicas) - 1).bit_length()
         self._tree = np.full(2 * leaves, NEVER, np.int64)
-        self._next_request = 0
         self.events = 0
         """Arrivals and step boundaries processed so far."""
 
     def advance(self, until_ns: int) -> None:
         """Process every event before an instant [ns]."""
-        self._next_request, events = _advance(self._fleet, self._routing, self._tree, self._next_request, until_ns)
-        self.events += events
+        self.events += _advance(self._fleet, self._routing, self._arrivals, self._tree, until_ns)
 
     def close(self, now_ns: int) -> None:
         """Account for what is still running when the simulation stops [ns]."""
@@ -40,28 +40,22 @@ class CompiledEngine:
 
 @compiled
 def _advance(
-    fleet: FleetState, routing: RoutingState, tree: NDArray[np.int64], request: int, until_ns: int
-) -> tuple[int, int]:
-    """Process events before `until_ns`; return the next request and the number of events.
+    fleet: FleetState, routing: RoutingState, arrivals: Arrivals, tree: NDArray[np.int64], until_ns: int
+) -> int:
+    """Process events before `until_ns`; return the number of events.
 
     Leaf i of the tournament tree holds the next boundary of replica i, so its root is that of the fleet.
     """
-    count = len(fleet.requests)
     events = 0
-    arrival_ns = fleet.requests[request]["arrival_ns"] if request < count else NEVER
+    arrival_ns = next_arrival_ns(fleet, arrivals)
     while True:
         boundary_ns = tree[1]
+        if min(arrival_ns, boundary_ns) >= until_ns:
+            return events
         if arrival_ns <= boundary_ns:
-            if arrival_ns >= until_ns:
-                return request, events
-            index = choose_replica(fleet, routing, request)
-            due_ns = send(fleet, routing, index, request, arrival_ns)
-            request += 1
-            arrival_ns = fleet.requests[request]["arrival_ns"] if request < count else NEVER
+            index, due_ns, arrival_ns = arrive(fleet, routing, arrivals, arrival_ns, -1)
         else:
-            if boundary_ns >= until_ns:
-                return request, events
             index = first_winner(tree)
-            due_ns = end_span(fleet, routing, index)
+            due_ns, arrival_ns = end_span(fleet, routing, arrivals, index)
         events += 1
         update_tree(tree, index, due_ns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sim.demand.trace import Trace
 from sim.engine.compiled_engine import CompiledEngine
+from sim.engine.events import arrivals_of
 from sim.engine.simpy_engine import Router, SimpyEngine
 from sim.serving.deployment import LONGEST_SPAN, Deployment, pool_records
 from sim.serving.routing import routing_state
@@ -40,7 +41,7 @@ class RunPlan:
     """Built-in router."""
 
     draws: NDArray[np.float64]
-    """Two uniform draws per request for the randomised router, shape (n, 2)."""
+    """Two uniform draws per request for the randomised router, shape (n, 2); (0, 2) for the others."""
 
     arrivals_end_ns: int
     """End of the arrivals [ns]."""
@@ -63,7 +64,7 @@ class RunOutcome:
     """Final state; its timeline holds what happened by pool and interval."""
 
     requests: NDArray[np.void]
-    """All requests of the trace, rejected ones too, dtype REQUEST."""
+    """All requests of the trace, dtype REQUEST; arrival -1 for follow-ups that were never sent."""
 
     replica_pool: NDArray[np.int64]
     """Pool of each replica, shape (R,)."""
@@ -110,7 +111,8 @@ def run(
 ) -> RunOutcome:
     """Simulate a trace until everything has finished or the drain time is over.
 
-    Requests that no replica of their class could ever hold are rejected at the door and take part in nothing.
+    Requests that no replica of their class could ever hold are rejected at the door and take part in nothing. A
+    request that follows another one is sent after its gap, if that is before the end of the arrivals.
 
     Raises
     ------
@@ -120,11 +122,10 @@ def run(
     """
     name, reason = choose_engine(engine, router)
     trace = plan.trace
-    total = trace.prompt_tokens + trace.output_tokens
-    admitted = total <= longest_requests(plan)[trace.class_index]
-    everyone = _request_records(trace)
-    everyone["outcome"][~admitted] = REJECTED
-    requests = np.ascontiguousarray(everyone[admitted])
+    requests = request_records(trace)
+    oversized = trace.prompt_tokens + trace.output_tokens > longest_requests(plan)[trace.class_index]
+    requests["outcome"][oversized] = REJECTED
+    own = np.flatnonzero((requests["arrival_ns"] >= 0) & ~oversized)
     replica_pool = np.repeat(np.arange(len(plan.deployments)), [each.replicas for each in plan.deployments])
     stop_ns = plan.arrivals_end_ns + plan.drain_ns
     pools, linear, sequence = pool_records(plan.deployments, plan.max_span)
@@ -132,18 +133,21 @@ def run(
         pools, replica_pool, linear, sequence, requests, -(-stop_ns // plan.interval_ns) + 1, plan.interval_ns
     )
     members = [np.flatnonzero(np.isin(replica_pool, pools)).tolist() for pools in plan.pools_of_class]
-    routing = routing_state(plan.router, members, len(replica_pool), plan.draws[admitted])
+    routing = routing_state(plan.router, members, len(replica_pool), plan.draws)
+    arrivals = arrivals_of(requests, own, plan.arrivals_end_ns)
     mover: SimpyEngine | CompiledEngine
-    mover = CompiledEngine(fleet, routing) if name == "compiled" else SimpyEngine(fleet, routing, router)
+    if name == "compiled":
+        mover = CompiledEngine(fleet, routing, arrivals)
+    else:
+        mover = SimpyEngine(fleet, routing, arrivals, router)
     for step in range(1, _PROGRESS_STEPS + 1):
         mover.advance(stop_ns * step // _PROGRESS_STEPS)
         if progress is not None:
             progress(step / _PROGRESS_STEPS)
     mover.close(stop_ns)
-    everyone[admitted] = requests
     return RunOutcome(
         fleet=fleet,
-        requests=everyone,
+        requests=requests,
         replica_pool=replica_pool,
         ended_ns=_end_of_run(requests, plan.arrivals_end_ns, stop_ns),
         events=mover.events,
@@ -152,18 +156,28 @@ def run(
     )
 
 
-def _request_records(trace: Trace) -> NDArray[np.void]:
+def request_records(trace: Trace) -> NDArray[np.void]:
+    """Return the requests of a trace as the engines keep them; follow-ups have no arrival yet (-1)."""
     records = np.zeros(trace.requests, REQUEST)
     for column in ("arrival_ns", "prompt_tokens", "cached_tokens", "output_tokens", "class_index"):
         records[column] = getattr(trace, column)
-    for column in ("admitted_ns", "first_token_ns", "finished_ns", "replica"):
+    for column in ("admitted_ns", "first_token_ns", "finished_ns", "replica", "first_child", "next_sibling"):
         records[column] = -1
+    if trace.follows is not None and trace.gap_ns is not None:
+        records["gap_ns"] = trace.gap_ns
+        children = np.flatnonzero(trace.follows >= 0)
+        records["arrival_ns"][children] = -1
+        order = children[np.argsort(trace.follows[children], kind="stable")]
+        parents = trace.follows[order]
+        same = parents[1:] == parents[:-1]
+        records["next_sibling"][order[:-1][same]] = order[1:][same]
+        first = np.concatenate([[True], ~same]) if len(order) else np.zeros(0, bool)
+        records["first_child"][parents[first]] = order[first]
     return records
 
 
 def _end_of_run(requests: NDArray[np.void], arrivals_end_ns: int, stop_ns: int) -> int:
-    if len(requests) == 0:
-        return arrivals_end_ns
-    if (requests["outcome"] == UNFINISHED).any():
+    sent = requests["arrival_ns"] >= 0
+    if (sent & (requests["outcome"] == UNFINISHED)).any():
         return stop_ns
-    return max(arrivals_end_ns, int(requests["finished_ns"].max()))
+    return max(arrivals_end_ns, int(requests["finished_ns"].max(initial=0)))

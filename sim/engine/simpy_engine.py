@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import simpy
 from simpy.events import Event
 
+from sim.engine.events import Arrivals, arrive, end_span, next_arrival_ns, peek_arrival
 from sim.serving.replica import close
-from sim.serving.routing import RoutingState, choose_replica, end_span, send
+from sim.serving.routing import RoutingState
 from sim.serving.state import NEVER, FleetState
 
 _ARRIVALS = 0
@@ -76,18 +77,20 @@ class _Instant(Event):
 class SimpyEngine:
     """One simulation: holds SimPy's clock and the time at which each replica's next boundary is due."""
 
-    def __init__(self, fleet: FleetState, routing: RoutingState, router: Router | None = None) -> None:
+    def __init__(
+        self, fleet: FleetState, routing: RoutingState, arrivals: Arrivals, router: Router | None = None
+    ) -> None:
         self._fleet = fleet
         self._routing = routing
+        self._arrivals = arrivals
         self._router = router
         self._env = simpy.Environment(initial_time=0)
         self._due = [NEVER] * len(fleet.replicas)
-        self._arrivals_ns = fleet.requests["arrival_ns"].tolist()
-        self._next_request = 0
+        self._arrival_due = NEVER
         self._boundaries = [self._boundary_action(index) for index in range(len(fleet.replicas))]
         self.events = 0
         """Arrivals and step boundaries processed so far."""
-        self._schedule_arrival()
+        self._schedule_arrival(next_arrival_ns(fleet, arrivals))
 
     def advance(self, until_ns: int) -> None:
         """Process every event before an instant [ns]."""
@@ -99,28 +102,28 @@ class SimpyEngine:
         for index in range(len(self._fleet.replicas)):
             close(self._fleet, index, now_ns)
 
-    def _schedule_arrival(self) -> None:
-        if self._next_request < len(self._arrivals_ns):
-            delay = self._arrivals_ns[self._next_request] - int(self._env.now)
-            _Instant(self._env, delay, _ARRIVALS, self._arrive)
+    def _schedule_arrival(self, due_ns: int) -> None:
+        """Schedule the next arrival; one scheduled earlier for another time finds itself out of date."""
+        if due_ns != self._arrival_due:
+            self._arrival_due = due_ns
+            if due_ns != NEVER:
+                _Instant(self._env, due_ns - int(self._env.now), _ARRIVALS, self._arrive)
 
     def _arrive(self, _: Event) -> None:
         now_ns = int(self._env.now)
-        request = self._next_request
-        while request < len(self._arrivals_ns) and self._arrivals_ns[request] == now_ns:
-            index = self._choose(request)
-            self._schedule_boundary(index, send(self._fleet, self._routing, index, request, now_ns))
-            request += 1
-        self.events += request - self._next_request
-        self._next_request = request
-        self._schedule_arrival()
+        if self._arrival_due != now_ns:
+            return
+        next_ns = now_ns
+        while next_ns == now_ns:
+            chosen = -1 if self._router is None else self._choose_with(self._router)
+            index, due_ns, next_ns = arrive(self._fleet, self._routing, self._arrivals, now_ns, chosen)
+            self._schedule_boundary(index, due_ns)
+            self.events += 1
+        self._arrival_due = NEVER
+        self._schedule_arrival(next_ns)
 
-    def _choose(self, request: int) -> int:
-        if self._router is None:
-            return int(choose_replica(self._fleet, self._routing, request))
-        return self._choose_with(self._router, request)
-
-    def _choose_with(self, router: Router, request: int) -> int:
+    def _choose_with(self, router: Router) -> int:
+        request = int(peek_arrival(self._fleet, self._arrivals))
         record = self._fleet.requests[request]
         class_index = int(record["class_index"])
         members = self._routing.members[class_index][: self._routing.counts[class_index]]
@@ -159,6 +162,8 @@ class SimpyEngine:
             if self._due[index] == self._env.now:
                 self._due[index] = NEVER
                 self.events += 1
-                self._schedule_boundary(index, end_span(self._fleet, self._routing, index))
+                due_ns, arrival_ns = end_span(self._fleet, self._routing, self._arrivals, index)
+                self._schedule_boundary(index, due_ns)
+                self._schedule_arrival(arrival_ns)
 
         return act

@@ -21,7 +21,8 @@ Column = npt.NDArray[Any]
 
 def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replication: int) -> pa.Table:
     """Return one row a request, with the columns of `sim.results.tables.REQUESTS`."""
-    records = outcome.requests
+    sent = np.flatnonzero(outcome.requests["arrival_ns"] >= 0)
+    records = outcome.requests[sent] if len(sent) < len(outcome.requests) else outcome.requests
     count = len(records)
     absent = records["replica"] < 0
     replica = np.maximum(records["replica"], 0)
@@ -34,7 +35,7 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
         {
             "scenario_id": _text(np.zeros(count), [scenario_id]),
             "replication": np.full(count, replication, np.int32),
-            "request_id": np.arange(count, dtype=np.int64),
+            "request_id": sent.astype(np.int64),
             "class": _text(records["class_index"], plan.trace.classes),
             "model": _text(np.where(absent, asked, pool), [each.model for each in plan.deployments]),
             "pool": _text(pool, [each.pool for each in plan.deployments], absent),

@@ -67,6 +67,7 @@ def weight_bytes_per_accelerator(
 
     Attention, dense and shared-expert matrices are split over `tensor` and repeated over `data`; routed experts are
     split over all accelerators; the router is repeated; embeddings stay in bf16, as published checkpoints keep them.
+    Pipeline stages share the layers evenly.
     """
     counts = parameter_counts(architecture)
     weights = format_bytes(formats.weights)
@@ -75,7 +76,8 @@ def weight_bytes_per_accelerator(
     split += (counts.embedding + counts.output_projection) * unquantised
     expert_bytes = format_bytes(formats.experts) + formats.expert_scale_bytes
     experts = counts.routed_experts * expert_bytes / parallelism.accelerators
-    return split / parallelism.tensor + experts + (counts.router + counts.norms) * unquantised
+    repeated = (counts.router + counts.norms) * unquantised
+    return (split / parallelism.tensor + repeated) / parallelism.pipeline + experts
 
 
 def kv_elements_per_accelerator(group: Attention, tensor: int) -> int:
@@ -127,10 +129,11 @@ def kv_capacity(
     """
     element_bytes = format_bytes(formats.kv)
     weights = weight_bytes_per_accelerator(architecture, formats, parallelism)
-    per_token = _kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=False)
-    window_bytes = _kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=True)
+    stages = parallelism.pipeline
+    per_token = _kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=False) / stages
+    window_bytes = _kv_bytes_per_token(architecture, element_bytes, parallelism.tensor, windowed=True) / stages
     state = window_tokens(architecture) * window_bytes
-    state += recurrent_state_bytes_per_sequence(architecture) / parallelism.tensor
+    state += recurrent_state_bytes_per_sequence(architecture) / parallelism.tensor / stages
     free = memory_fraction * memory_bytes - weights - activation_reserve_bytes
     # A model without growing KV is counted in units of its state.
     unit = per_token or state

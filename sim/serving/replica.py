@@ -103,8 +103,12 @@ def enqueue(fleet: FleetState, index: int, request: int, now_ns: int) -> int:
 
 @compiled
 def boundary(fleet: FleetState, index: int) -> int:
-    """End the running span of a replica and start the next one; return when that ends [ns], NEVER if idle."""
+    """End the running span of a replica and start the next one; return when that ends [ns], NEVER if idle.
+
+    Finished requests that others follow are left in `fleet.completed`, for the engine to place their follow-ups.
+    """
     replica = fleet.replicas[index]
+    fleet.completed[0] = 0
     if replica["span_steps"] > 0:
         _complete_span(fleet, index, replica)
     _plan_step(fleet, index, replica)
@@ -241,6 +245,9 @@ def _finish(fleet: FleetState, index: int, replica: np.void, slot: int, now_ns: 
     request["finished_ns"] = now_ns
     request["outcome"] = FINISHED
     replica["outstanding"] -= 1
+    if request["first_child"] >= 0:
+        fleet.completed[0] += 1
+        fleet.completed[fleet.completed[0]] = fleet.slots[index, slot]["request"]
     # The last token's KV is never written: nothing attends to it.
     _release(
         fleet,

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.serving.compilation import compiled
-from sim.serving.replica import boundary, enqueue
 from sim.serving.state import NEVER, FleetState
 
 ROUND_ROBIN, LEAST_OUTSTANDING, POWER_OF_TWO = 0, 1, 2
@@ -135,7 +134,7 @@ def choose_replica(fleet: FleetState, routing: RoutingState, request: int) -> in
 
 
 @compiled
-def _note_replica(fleet: FleetState, routing: RoutingState, index: int) -> None:
+def note_replica(fleet: FleetState, routing: RoutingState, index: int) -> None:
     """Tell the router that a replica's outstanding requests may have changed."""
     if routing.kind != LEAST_OUTSTANDING:
         return
@@ -143,19 +142,3 @@ def _note_replica(fleet: FleetState, routing: RoutingState, index: int) -> None:
     for row in range(routing.tournaments.shape[0]):
         if routing.tournaments[row, leaves + index] != NEVER:
             update_tree(routing.tournaments[row], index, fleet.replicas[index]["outstanding"])
-
-
-@compiled
-def send(fleet: FleetState, routing: RoutingState, index: int, request: int, now_ns: int) -> int:
-    """Queue a request at a replica; return when that replica's next boundary is due [ns]."""
-    due_ns = enqueue(fleet, index, request, now_ns)
-    _note_replica(fleet, routing, index)
-    return due_ns
-
-
-@compiled
-def end_span(fleet: FleetState, routing: RoutingState, index: int) -> int:
-    """End a replica's span and start the next; return when that is due to end [ns], NEVER if idle."""
-    due_ns = boundary(fleet, index)
-    _note_replica(fleet, routing, index)
-    return due_ns

@@ -96,6 +96,9 @@ REQUEST = np.dtype(
         ("cached_tokens", np.int32),
         ("output_tokens", np.int32),
         ("generated", np.int32),  # tokens to keep across a preemption
+        ("gap_ns", np.int64),  # time after the completion of the request that this one follows
+        ("first_child", np.int32),  # requests that follow this one, as a list; -1 ends it
+        ("next_sibling", np.int32),
         ("next", np.int32),  # next in the waiting queue
         ("replica", np.int32),
         ("preemptions", np.int32),
@@ -147,6 +150,9 @@ class FleetState(NamedTuple):
     requests: NDArray[np.void]
     """Request records in order of arrival, shape (n,), dtype REQUEST."""
 
+    completed: NDArray[np.int64]
+    """Requests with follow-ups that the last boundary finished, behind their number in place 0, shape (S + 1,)."""
+
     timeline: NDArray[np.void]
     """What happened per pool and interval, shape (P, I), dtype TIMELINE."""
 
@@ -197,6 +203,7 @@ def empty_fleet(
         prefill_ring=np.zeros((count, slots), np.int64),
         free_stack=np.tile(np.arange(slots, dtype=np.int64), (count, 1)),
         requests=requests,
+        completed=np.zeros(slots + 1, np.int64),
         timeline=np.zeros((len(pools), intervals), TIMELINE),
         interval_ns=interval_ns,
     )

@@ -3,13 +3,16 @@
     t = overhead + linear(tokens) + sampling(sequences) + attention_decode(context) + attention_prefill(pairs)
 
 Every part is the smooth maximum of a memory and a compute time at effective rates (peak x calibrated efficiency) plus
-a latency per kernel. What depends on the number of tokens or sequences is tabulated once; attention is linear in the
-context, so a span of decode steps has a closed form. Another source of step times only has to fill `StepTime`.
+a latency per kernel. `StepShape` is what a step has to do at least, `StepRates` what of the hardware is reached; both
+may hold arrays over many systems, which is how calibration evaluates thousands of them at once. What depends on the
+number of tokens or sequences is tabulated; attention is linear in the context, so a span of decode steps has a closed
+form. Another source of step times only has to fill `StepTime`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +21,6 @@ from sim.serving.kv_cache import Formats, kv_elements_per_accelerator
 from sim.serving.roofline import (
     attention_decode_flops,
     attention_prefill_flops,
-    experts_touched,
     format_bytes,
     gated_delta_net_flops_per_token,
     is_windowed,
@@ -29,6 +31,8 @@ from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import HardwareSpec, NumberFormat
 from sim.specs.model import ArchitectureSpec, GatedDeltaNet, MultiHeadLatentAttention
 from sim.specs.serving_stack import StepTimeSpec
+
+Floats = float | NDArray[np.float64]
 
 ACTIVATION_BYTES = 2.0
 """Bytes of one activation; activations travel between accelerators in bf16."""
@@ -45,7 +49,8 @@ class StepTime:
     """Time of everything that depends on the tokens in the step, overhead included [s], shape (T + 1,)."""
 
     sequence_s: NDArray[np.float64]
-    """Time of what depends on the sequences that sample: output projection, recurrent state [s], shape (S + 1,)."""
+    """Time of what depends on the sequences that sample: output projection, recurrent state, host work [s],
+    shape (S + 1,)."""
 
     context_s: float
     """Attention time per context token of a decoding sequence [s/token]."""
@@ -77,12 +82,146 @@ class StepTime:
         return np.asarray(self.linear_s[count] + self.sequence_s[count] + attention)
 
 
-def smooth_maximum(memory_s: ArrayLike, compute_s: ArrayLike, exponent: float) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class StepShape:
+    """What a step has to do at least: seconds at datasheet rates per unit of work, and numbers of kernels.
+
+    Every field is one number, or an array over systems of shape (n,).
+    """
+
+    own_share: Floats
+    """Share of the step's tokens that one accelerator group works on: one over data groups and pipeline stages [1]."""
+
+    weight_memory_s: Floats
+    """Reading the weights that every token passes, on one accelerator [s]."""
+
+    weight_compute_s: Floats
+    """Their matrix products per own token [s/token]."""
+
+    matmuls: Floats
+    """Matrix products of one step outside routed experts."""
+
+    quantised_matmuls: Floats
+    """Those of them whose inputs have to be quantised first."""
+
+    layers: Floats
+    """Layers."""
+
+    recurrence_compute_s: Floats
+    """Linear attention per own token [s/token]."""
+
+    element_memory_s: Floats
+    """Reading or writing the residual once in every layer, per own token [s/token]."""
+
+    expert_layers: Floats
+    """Layers with routed experts; 0 for a dense model."""
+
+    experts: Floats
+    """Routed experts per layer; 1 for a dense model."""
+
+    experts_per_token: Floats
+    """Experts that a token visits; 1 for a dense model."""
+
+    expert_memory_s: Floats
+    """Reading one expert of every layer, shared among the accelerators [s]."""
+
+    expert_compute_s: Floats
+    """Expert matrix products per token of the whole step [s/token]."""
+
+    expert_ranks: Floats
+    """Accelerators over which experts are distributed, 1 when they are split instead."""
+
+    sums: Floats
+    """Collectives of one step: all-reduce under tensor parallelism, hand-over under pipeline parallelism."""
+
+    sum_link_s: Floats
+    """All of them on the link, per own token [s/token]."""
+
+    exchanges: Floats
+    """All-to-all exchanges of one step under data-parallel attention."""
+
+    exchange_link_s: Floats
+    """All of them on the link, per own token [s/token]."""
+
+    projection_memory_s: Floats
+    """Reading the output projection [s]."""
+
+    projection_compute_s: Floats
+    """Output projection per own sequence [s]."""
+
+    state_memory_s: Floats
+    """Reading and writing the recurrent state, per own sequence [s]."""
+
+    context_memory_s: Floats
+    """Reading grouped-query KV, per context token of the replica [s/token]."""
+
+    context_compute_s: Floats
+    """Its arithmetic [s/token]."""
+
+    latent_memory_s: Floats
+    """Reading latent KV [s/token]."""
+
+    latent_compute_s: Floats
+    """Its arithmetic [s/token]."""
+
+    window_memory_s: Floats
+    """Reading grouped-query KV of sliding-window layers, per context token inside the window [s/token]."""
+
+    window_compute_s: Floats
+    """Its arithmetic [s/token]."""
+
+    pair_compute_s: Floats
+    """Prefill attention per query-key pair [s]."""
+
+    window_pair_compute_s: Floats
+    """The same in sliding-window layers [s]."""
+
+    @classmethod
+    def stacked(cls, shapes: list[Self]) -> Self:
+        """Return the shapes of n systems as one of arrays of shape (n,)."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.array([getattr(each, name) for each in shapes], np.float64) for name in names})
+
+
+@dataclass(frozen=True)
+class StepRates:
+    """Efficiencies and latencies for one system, with the number formats chosen; see `StepTimeSpec` for each.
+
+    Every field is one number, or an array over systems of shape (n,).
+    """
+
+    smoothness: Floats
+    weight_bandwidth: Floats
+    matmul: Floats
+    projection_matmul: Floats
+    matmul_latency: Floats
+    quantisation_latency: Floats
+    kv_bandwidth: Floats
+    latent_kv_bandwidth: Floats
+    decode_attention: Floats
+    latent_decode_attention: Floats
+    prefill_attention: Floats
+    attention_latency: Floats
+    expert_bandwidth: Floats
+    expert_matmul: Floats
+    expert_latency: Floats
+    expert_imbalance_exponent: Floats
+    collective_latency: Floats
+    link_bandwidth: Floats
+    elementwise_latency: Floats
+    elementwise_bandwidth: Floats
+    elementwise_passes: Floats
+    step_overhead: Floats
+    sequence_overhead: Floats
+
+
+def smooth_maximum(memory_s: ArrayLike, compute_s: ArrayLike, exponent: ArrayLike) -> NDArray[np.float64]:
     """Return `(memory**p + compute**p)**(1/p)` [s]: the larger of both, a little more where they are alike."""
     memory, compute = np.asarray(memory_s, np.float64), np.asarray(compute_s, np.float64)
+    power = np.asarray(exponent, np.float64)
     larger = np.maximum(memory, compute)
     ratio = np.minimum(memory, compute) / np.where(larger > 0.0, larger, 1.0)
-    return np.asarray(larger * (1.0 + ratio**exponent) ** (1.0 / exponent))
+    return np.asarray(larger * (1.0 + ratio**power) ** (1.0 / power))
 
 
 def tabulate_step_time(
@@ -114,61 +253,165 @@ def tabulate_step_time(
         `sim.serving.deployment`.
 
     """
-    context_s, window_context_s, pair_s, window_pair_s = _attention_rates(
-        architecture, hardware, parallelism, formats, parameters
-    )
+    shape = step_shape(architecture, hardware, parallelism, formats)
+    rates = step_rates(parameters, formats, architecture.moe is not None)
+    sequences = np.arange(max_sequences + 1, dtype=np.float64)
+    context_s, window_context_s, pair_s, window_pair_s = attention_seconds(shape, rates)
     return StepTime(
-        linear_s=_linear_table(architecture, hardware, parallelism, formats, parameters, max_tokens),
-        sequence_s=_sequence_table(architecture, hardware, parallelism, parameters, max_sequences),
-        context_s=context_s,
-        window_context_s=window_context_s,
-        pair_s=pair_s,
-        window_pair_s=window_pair_s,
+        linear_s=linear_seconds(shape, rates, np.arange(max_tokens + 1, dtype=np.float64)),
+        sequence_s=np.where(sequences > 0, sequence_seconds(shape, rates, sequences), 0.0),
+        context_s=float(context_s),
+        window_context_s=float(window_context_s),
+        pair_s=float(pair_s),
+        window_pair_s=float(window_pair_s),
     )
 
 
-def _linear_table(
-    architecture: ArchitectureSpec,
-    hardware: HardwareSpec,
-    parallelism: ParallelismSpec,
-    formats: Formats,
-    parameters: StepTimeSpec,
-    max_tokens: int,
-) -> NDArray[np.float64]:
-    counts = parameter_counts(architecture)
-    tokens = np.arange(max_tokens + 1, dtype=np.float64)
-    own_tokens = tokens / parallelism.data  # of one data-parallel group
-    bandwidth = hardware.memory.bandwidth.value
-    layers = architecture.layers
+def linear_seconds(shape: StepShape, rates: StepRates, tokens: Floats) -> NDArray[np.float64]:
+    """Return the time of everything that depends on the tokens of a step, the step's overhead included [s].
 
-    arithmetic = formats.weight_arithmetic
-    compute = hardware.peak[arithmetic].value * parameters.matmul[arithmetic].value
-    body = (counts.attention + counts.dense + counts.shared_experts) / parallelism.tensor + counts.router
-    weight_bytes = body * format_bytes(formats.weights)
+    Parameters
+    ----------
+    shape, rates
+        Work and efficiencies, numbers or arrays of shape (n,).
+    tokens : float or ndarray
+        Decoded and prefilled tokens of the replica in the step; broadcasts with the arrays of shape and rates.
+
+    """
+    own = np.asarray(tokens, np.float64) * shape.own_share
     total = smooth_maximum(
-        np.full_like(tokens, weight_bytes / (bandwidth * parameters.weight_bandwidth.value)),
-        2.0 * body * own_tokens / compute,
-        parameters.smoothness.value,
+        shape.weight_memory_s / rates.weight_bandwidth + 0.0 * own,
+        shape.weight_compute_s * own / rates.matmul,
+        rates.smoothness,
     )
-    latency = parameters.matmul_latency.value
-    if arithmetic is not NumberFormat.BF16:
-        latency += parameters.quantisation_latency.value
-    total += _matmul_kernels(architecture) * latency
+    total = total + shape.matmuls * rates.matmul_latency + shape.quantised_matmuls * rates.quantisation_latency
+    total = total + shape.layers * (rates.attention_latency + rates.elementwise_latency)
+    total = total + shape.recurrence_compute_s * own / rates.prefill_attention
+    total = total + rates.elementwise_passes * shape.element_memory_s * own / rates.elementwise_bandwidth
+    total = total + _expert_seconds(shape, rates, np.asarray(tokens, np.float64))
+    total = total + (shape.sums + shape.exchanges) * rates.collective_latency
+    total = total + (shape.sum_link_s + shape.exchange_link_s) * own / rates.link_bandwidth
+    return np.asarray(total + rates.step_overhead)
 
-    total += layers * parameters.attention_latency.value
-    total += (
-        gated_delta_net_flops_per_token(architecture)
-        * own_tokens
-        / parallelism.tensor
-        / (hardware.peak[NumberFormat.BF16].value * parameters.prefill_attention.value)
+
+def _expert_seconds(shape: StepShape, rates: StepRates, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the time of the routed experts [s].
+
+    Read are the experts that at least one token visits, `E (1 - (1 - k/E)**n)` of E for n tokens of all groups; with
+    experts distributed over r accelerators the busiest does `r**g` times the mean work.
+    """
+    touched = shape.experts * (1.0 - (1.0 - np.minimum(shape.experts_per_token / shape.experts, 1.0 - 1e-12)) ** tokens)
+    imbalance = np.asarray(shape.expert_ranks) ** rates.expert_imbalance_exponent
+    work = smooth_maximum(
+        touched * shape.expert_memory_s / rates.expert_bandwidth,
+        shape.expert_compute_s * tokens * imbalance / rates.expert_matmul,
+        rates.smoothness,
     )
-    total += layers * parameters.elementwise_latency.value
-    residual_bytes = own_tokens * architecture.hidden_size * ACTIVATION_BYTES
-    passes = parameters.elementwise_passes.value
-    total += layers * passes * residual_bytes / (bandwidth * parameters.elementwise_bandwidth.value)
-    total += _expert_time(architecture, hardware, parallelism, formats, parameters, tokens)
-    total += _communication_time(architecture, hardware, parallelism, parameters, tokens)
-    return np.asarray(total + parameters.step_overhead.value)
+    return np.asarray(work + shape.expert_layers * rates.expert_latency)
+
+
+def sequence_seconds(shape: StepShape, rates: StepRates, sequences: Floats) -> NDArray[np.float64]:
+    """Return the time of sampling for some sequences: output projection (bf16), recurrent states, host work [s]."""
+    own = np.asarray(sequences, np.float64) * shape.own_share
+    sampled = smooth_maximum(
+        shape.projection_memory_s / rates.weight_bandwidth + 0.0 * own,
+        shape.projection_compute_s * own / rates.projection_matmul,
+        rates.smoothness,
+    )
+    state = own * shape.state_memory_s / rates.kv_bandwidth
+    return np.asarray(sampled + rates.matmul_latency + state + rates.sequence_overhead * np.asarray(sequences))
+
+
+def attention_seconds(shape: StepShape, rates: StepRates) -> tuple[NDArray[np.float64], ...]:
+    """Return seconds per context token and per query-key pair, each for whole-context and for windowed layers.
+
+    Sequences are spread evenly over data-parallel groups. Decoding multi-head latent attention works on the latent
+    vector (absorbed form), prefilling on keys and values of each head.
+    """
+    grouped = rates.kv_bandwidth, rates.decode_attention
+    context = _attention(shape.context_memory_s, shape.context_compute_s, grouped, rates.smoothness)
+    latent = rates.latent_kv_bandwidth, rates.latent_decode_attention
+    context = context + _attention(shape.latent_memory_s, shape.latent_compute_s, latent, rates.smoothness)
+    window = _attention(shape.window_memory_s, shape.window_compute_s, grouped, rates.smoothness)
+    pair = np.asarray(shape.pair_compute_s / rates.prefill_attention)
+    return context, window, pair, np.asarray(shape.window_pair_compute_s / rates.prefill_attention)
+
+
+def _attention(
+    memory_s: Floats, compute_s: Floats, efficiencies: tuple[Floats, Floats], smoothness: Floats
+) -> NDArray[np.float64]:
+    return smooth_maximum(memory_s / efficiencies[0], compute_s / efficiencies[1], smoothness)
+
+
+def step_rates(parameters: StepTimeSpec, formats: Formats, experts: bool = True) -> StepRates:
+    """Return the parameters of one system as plain numbers.
+
+    Parameters
+    ----------
+    parameters : StepTimeSpec
+        Efficiencies and latencies of a serving stack.
+    formats : Formats
+        Formats of the system's matrix products.
+    experts : bool
+        Whether the model has routed experts, whose format must then have an efficiency.
+
+    Raises
+    ------
+    KeyError
+        No efficiency for a format that is needed.
+
+    """
+    chosen = {
+        "matmul": parameters.matmul[formats.weight_arithmetic].value,
+        "projection_matmul": parameters.matmul[NumberFormat.BF16].value,
+        "expert_matmul": parameters.expert_matmul[formats.expert_arithmetic].value if experts else 1.0,
+    }
+    plain = {
+        field.name: getattr(parameters, field.name).value for field in fields(StepRates) if field.name not in chosen
+    }
+    return StepRates(**plain, **chosen)
+
+
+def step_shape(
+    architecture: ArchitectureSpec, hardware: HardwareSpec, parallelism: ParallelismSpec, formats: Formats
+) -> StepShape:
+    """Return the work of a step at datasheet rates.
+
+    With p pipeline stages a replica runs p batches of a p-th of its sequences, one in each stage; a step of all of
+    them reads every weight once on one stage after the other, while arithmetic and KV are shared by the stages.
+
+    Raises
+    ------
+    KeyError
+        The hardware states no peak for a format that is needed.
+
+    """
+    counts = parameter_counts(architecture)
+    bandwidth = hardware.memory.bandwidth.value
+    peak = hardware.peak[NumberFormat.BF16].value
+    own_share = 1.0 / (parallelism.data * parallelism.pipeline)
+    tensor = parallelism.tensor
+    body = (counts.attention + counts.dense + counts.shared_experts) / tensor + counts.router
+    projection = float(architecture.vocabulary) * architecture.hidden_size / tensor
+    arithmetic = formats.weight_arithmetic
+    matmuls = float(_matmul_kernels(architecture))
+    state_bytes = 2.0 * recurrent_state_bytes_per_sequence(architecture) / tensor
+    return StepShape(
+        own_share=own_share,
+        weight_memory_s=body * format_bytes(formats.weights) / bandwidth,
+        weight_compute_s=2.0 * body / hardware.peak[arithmetic].value,
+        matmuls=matmuls,
+        quantised_matmuls=0.0 if arithmetic is NumberFormat.BF16 else matmuls,
+        layers=float(architecture.layers),
+        recurrence_compute_s=gated_delta_net_flops_per_token(architecture) / tensor / peak,
+        element_memory_s=architecture.layers * architecture.hidden_size * ACTIVATION_BYTES / bandwidth,
+        projection_memory_s=projection * ACTIVATION_BYTES / bandwidth,
+        projection_compute_s=2.0 * projection / peak,
+        state_memory_s=state_bytes / bandwidth,
+        **_expert_shape(architecture, hardware, parallelism, formats),
+        **_communication_shape(architecture, hardware, parallelism),
+        **_attention_shape(architecture, hardware, parallelism, formats),
+    )
 
 
 def _matmul_kernels(architecture: ArchitectureSpec) -> int:
@@ -182,122 +425,72 @@ def _matmul_kernels(architecture: ArchitectureSpec) -> int:
     return kernels
 
 
-def _expert_time(
-    architecture: ArchitectureSpec,
-    hardware: HardwareSpec,
-    parallelism: ParallelismSpec,
-    formats: Formats,
-    parameters: StepTimeSpec,
-    tokens: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the time of the routed experts [s].
-
-    Read are the experts that at least one token visits, `E (1 - (1 - k/E)**n)` of E for n tokens of all groups; with
-    experts distributed over r accelerators the busiest does `r**g` times the mean work.
-    """
+def _expert_shape(
+    architecture: ArchitectureSpec, hardware: HardwareSpec, parallelism: ParallelismSpec, formats: Formats
+) -> dict[str, float]:
     moe = architecture.moe
     if moe is None:
-        return np.zeros_like(tokens)
-    accelerators = parallelism.accelerators
-    arithmetic = formats.expert_arithmetic
-    expert_parameters = 3.0 * architecture.hidden_size * moe.intermediate_size
-    touched = np.asarray(experts_touched(moe.experts, moe.experts_per_token, tokens))
+        names = ("expert_layers", "expert_memory_s", "expert_compute_s")
+        return dict.fromkeys(names, 0.0) | dict.fromkeys(("experts", "experts_per_token", "expert_ranks"), 1.0)
+    parameters = 3.0 * architecture.hidden_size * moe.intermediate_size * moe.layers
+    ranks = float(parallelism.tensor * parallelism.data)
     bytes_per_parameter = format_bytes(formats.experts) + formats.expert_scale_bytes
-    read_bytes = touched * expert_parameters * bytes_per_parameter / accelerators
-    imbalance = float(parallelism.expert) ** parameters.expert_imbalance_exponent.value
-    flops = 2.0 * expert_parameters * moe.experts_per_token * tokens / accelerators * imbalance
-    per_layer = smooth_maximum(
-        read_bytes / (hardware.memory.bandwidth.value * parameters.expert_bandwidth.value),
-        flops / (hardware.peak[arithmetic].value * parameters.expert_matmul[arithmetic].value),
-        parameters.smoothness.value,
-    )
-    return np.asarray(moe.layers * (per_layer + parameters.expert_latency.value))
+    flops = 2.0 * parameters * moe.experts_per_token / ranks / parallelism.pipeline
+    return {
+        "expert_layers": float(moe.layers),
+        "experts": float(moe.experts),
+        "experts_per_token": float(moe.experts_per_token),
+        "expert_memory_s": parameters * bytes_per_parameter / ranks / hardware.memory.bandwidth.value,
+        "expert_compute_s": flops / hardware.peak[formats.expert_arithmetic].value,
+        "expert_ranks": float(parallelism.expert),
+    }
 
 
-def _communication_time(
-    architecture: ArchitectureSpec,
-    hardware: HardwareSpec,
-    parallelism: ParallelismSpec,
-    parameters: StepTimeSpec,
-    tokens: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the time of collectives inside the scale-up domain [s], each `latency + bytes / (link x efficiency)`.
+def _communication_shape(
+    architecture: ArchitectureSpec, hardware: HardwareSpec, parallelism: ParallelismSpec
+) -> dict[str, float]:
+    """Return collectives inside the scale-up domain.
 
     Tensor parallelism sums the residual after attention and after the feed-forward block; with data-parallel
-    attention, mixture-of-experts layers send tokens to their experts and back instead of the second sum.
+    attention, mixture-of-experts layers send tokens to their experts and back instead of the second sum. Pipeline
+    stages hand the residual over.
     """
-    result = np.zeros_like(tokens)
+    result = dict.fromkeys(("sums", "sum_link_s", "exchanges", "exchange_link_s"), 0.0)
     if parallelism.accelerators == 1 or hardware.scale_up is None:
         return result
-    latency = parameters.collective_latency.value
-    rate = hardware.scale_up.bandwidth.value * parameters.link_bandwidth.value
-    residual_bytes = tokens / parallelism.data * architecture.hidden_size * ACTIVATION_BYTES
+    moe_layers = 0 if architecture.moe is None or parallelism.data == 1 else architecture.moe.layers
+    residual_s = architecture.hidden_size * ACTIVATION_BYTES / hardware.scale_up.bandwidth.value
+    handed = float(parallelism.pipeline - 1)
+    result["sums"], result["sum_link_s"] = handed, handed * residual_s
     if parallelism.tensor > 1:
-        sums = 2 * architecture.layers
-        if parallelism.data > 1 and architecture.moe is not None:
-            sums -= architecture.moe.layers
-        result = result + sums * (latency + residual_bytes / rate)
-    if parallelism.data > 1 and architecture.moe is not None:
-        sent_bytes = residual_bytes / parallelism.tensor * architecture.moe.experts_per_token
-        result = result + 2 * architecture.moe.layers * (latency + sent_bytes / rate)
+        sums = float(2 * architecture.layers - moe_layers)
+        result["sums"] += sums
+        result["sum_link_s"] += sums * residual_s
+    if moe_layers and architecture.moe is not None:
+        result["exchanges"] = 2.0 * moe_layers
+        sent = architecture.moe.experts_per_token / parallelism.tensor
+        result["exchange_link_s"] = 2.0 * moe_layers * residual_s * sent
     return result
 
 
-def _sequence_table(
-    architecture: ArchitectureSpec,
-    hardware: HardwareSpec,
-    parallelism: ParallelismSpec,
-    parameters: StepTimeSpec,
-    max_sequences: int,
-) -> NDArray[np.float64]:
-    """Return the time per step of the output projection (bf16) and of recurrent states, which are read and written."""
-    sequences = np.arange(max_sequences + 1, dtype=np.float64)
-    own = sequences / parallelism.data
-    bandwidth = hardware.memory.bandwidth.value
-    projection = float(architecture.vocabulary) * architecture.hidden_size / parallelism.tensor
-    compute = hardware.peak[NumberFormat.BF16].value * parameters.matmul[NumberFormat.BF16].value
-    sampled = smooth_maximum(
-        np.full_like(own, projection * ACTIVATION_BYTES / (bandwidth * parameters.weight_bandwidth.value)),
-        2.0 * projection * own / compute,
-        parameters.smoothness.value,
-    )
-    sampled += parameters.matmul_latency.value
-    state_bytes = 2.0 * recurrent_state_bytes_per_sequence(architecture) / parallelism.tensor
-    result = np.where(sequences > 0, sampled, 0.0)
-    return np.asarray(result + own * state_bytes / (bandwidth * parameters.kv_bandwidth.value))
-
-
-def _attention_rates(
-    architecture: ArchitectureSpec,
-    hardware: HardwareSpec,
-    parallelism: ParallelismSpec,
-    formats: Formats,
-    parameters: StepTimeSpec,
-) -> tuple[float, float, float, float]:
-    """Return seconds per context token and per query-key pair, each for whole-context and for windowed layers.
-
-    Sequences are spread evenly over data-parallel groups. Decoding multi-head latent attention works on the latent
-    vector (absorbed form), prefilling on keys and values of each head.
-    """
-    bandwidth = hardware.memory.bandwidth.value
+def _attention_shape(
+    architecture: ArchitectureSpec, hardware: HardwareSpec, parallelism: ParallelismSpec, formats: Formats
+) -> dict[str, float]:
+    own_share = 1.0 / (parallelism.data * parallelism.pipeline)
+    element_s = format_bytes(formats.kv) / hardware.memory.bandwidth.value
     peak = hardware.peak[NumberFormat.BF16].value
-    element_bytes = format_bytes(formats.kv)
-    context = {False: 0.0, True: 0.0}
-    pairs = {False: 0.0, True: 0.0}
+    names = ("context", "latent", "window")
+    result = {f"{name}_{kind}_s": 0.0 for name in names for kind in ("memory", "compute")}
+    result |= {"pair_compute_s": 0.0, "window_pair_compute_s": 0.0}
     for group in architecture.attention:
         if isinstance(group, GatedDeltaNet):
             continue
         windowed = is_windowed(group)
-        read_bytes = kv_elements_per_accelerator(group, parallelism.tensor) * element_bytes
         latent = isinstance(group, MultiHeadLatentAttention)
-        kv_efficiency = parameters.latent_kv_bandwidth if latent else parameters.kv_bandwidth
-        efficiency = parameters.latent_decode_attention if latent else parameters.decode_attention
-        seconds = smooth_maximum(
-            read_bytes / (bandwidth * kv_efficiency.value),
-            attention_decode_flops(group) / parallelism.tensor / (peak * efficiency.value),
-            parameters.smoothness.value,
-        )
-        context[windowed] += float(seconds) / parallelism.data
-        pair_flops = attention_prefill_flops(group) / parallelism.accelerators
-        pairs[windowed] += pair_flops / (peak * parameters.prefill_attention.value)
-    return context[False], context[True], pairs[False], pairs[True]
+        name = "latent" if latent else "window" if windowed else "context"
+        elements = kv_elements_per_accelerator(group, parallelism.tensor)
+        result[f"{name}_memory_s"] += elements * element_s * own_share
+        result[f"{name}_compute_s"] += attention_decode_flops(group) / parallelism.tensor / peak * own_share
+        pair = "window_pair_compute_s" if windowed else "pair_compute_s"
+        result[pair] += attention_prefill_flops(group) / parallelism.accelerators / peak
+    return result

@@ -55,6 +55,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
+        likeness = [difflib.SequenceMatcher(None, each, name).ratio() for each in close]
+        close = [each for each, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - 0.2]
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names)}." if names else ""
 

@@ -15,7 +15,7 @@ REPLICA_LIMIT = 100_000
 
 
 class ParallelismSpec(Spec):
-    """How one replica is spread over accelerators: tensor x data of them."""
+    """How one replica is spread over accelerators: tensor x data x pipeline of them."""
 
     tensor: PositiveInteger = 1
     """Accelerators over which each weight matrix and its attention heads are split."""
@@ -24,20 +24,24 @@ class ParallelismSpec(Spec):
     """Groups that each hold the attention weights and KV of their own sequences."""
 
     expert: PositiveInteger = 1
-    """Accelerators over which experts are distributed: 1 (experts split like other matrices) or all of the replica."""
+    """Accelerators over which experts are distributed: 1 (experts split like other matrices) or tensor x data."""
+
+    pipeline: PositiveInteger = 1
+    """Stages that each hold a share of the layers."""
 
     @property
     def accelerators(self) -> int:
         """Return the accelerators of one replica."""
-        return self.tensor * self.data
+        return self.tensor * self.data * self.pipeline
 
     @model_validator(mode="after")
     def _experts_over_all(self) -> Self:
-        if self.expert not in (1, self.accelerators):
-            raise ValueError(f"expert must be 1 or tensor x data = {self.accelerators}")
+        ranks = self.tensor * self.data
+        if self.expert not in (1, ranks):
+            raise ValueError(f"expert must be 1 or tensor x data = {ranks}")
         if self.data > 1 and self.expert == 1:
             raise ValueError(
-                f"data-parallel attention needs experts over the whole replica: expert = {self.accelerators}; "
+                f"data-parallel attention needs experts over all groups: expert = {ranks}; "
                 "for a dense model use more replicas instead"
             )
         return self

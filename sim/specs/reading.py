@@ -173,6 +173,7 @@ def validate(raw: RawDocument, spec_type: type[SpecType]) -> SpecType:
     if issubclass(spec_type, Document):
         problems += _source_problems(raw)
     if spec is None or problems:
+        problems.sort(key=lambda each: each.line or 0)
         raise InputError(_in_their_files(raw, spec_type, problems))
     return spec
 

@@ -101,7 +101,13 @@ class StepTimeSpec(Spec):
     """Times that one layer's residual is read or written [1]."""
 
     step_overhead: Sourced[Seconds]
-    """Host time of one engine iteration: scheduling, sampling, detokenisation [s]."""
+    """Host time of one engine iteration: scheduling, input preparation [s]."""
+
+    sequence_overhead: Sourced[Seconds]
+    """Host time of one iteration per sequence in it: sampling, stop conditions, detokenisation [s]."""
+
+    request_overhead: Sourced[Seconds]
+    """Time from a request's arrival to the scheduler and from its first token to the client [s]."""
 
     step_time_spread: Sourced[Fraction]
     """Relative error of predicted step times on systems that the parameters were not fitted on [1]."""

@@ -135,7 +135,9 @@ def parse_quantity(value: object, dimension: Dimension) -> float:
         raise ValueError(f"a space is missing; write '{match[1]} {unit}'")
     if number < 0:
         raise ValueError(f"a {dimension.name} cannot be negative; {how}")
-    result = number * dimension.factors[unit]
+    factor = dimension.factors[unit]
+    # a small unit is one over a whole number: dividing by that rounds once, and 5 us is 5e-6 s to the last bit
+    result = number * factor if factor >= 1.0 else number / round(1.0 / factor)
     if not math.isfinite(result):
         raise ValueError(f"a {dimension.name} must be finite; {how}")
     return result

@@ -75,7 +75,13 @@ def explanations(data: Mapping[Any, Any], spec_type: type[BaseModel], error: Val
     for detail in error.errors(include_url=False):
         is_key = detail["loc"][-1:] == ("[key]",)
         location, expected = _walk(spec_type, data, detail["loc"][:-1] if is_key else detail["loc"])
+        if is_key:
+            mappings = _walk(spec_type, data, detail["loc"][:-2])[1]
+            expected = [typing.get_args(each)[0] for each in mappings if typing.get_origin(each) is dict]
         kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
+        if kind == "too_short" and isinstance(value, dict | list | tuple) and len(value) >= context["min_length"]:
+            # pydantic does not count entries that are wrong; each of them has its own error
+            continue
         message, remedy = _said(kind, detail["msg"], context, value), ""
         if kind == "extra_forbidden":
             remedy = suggest(str(location[-1]), known_keys(spec_type, data, detail["loc"][:-1]))

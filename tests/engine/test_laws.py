@@ -34,6 +34,10 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
     arrivals_s = ticks * gap_s if draw(st.booleans()) else np.sort(generator.random(count)) * gap_s * count
     prompt = generator.integers(1, 100, count)
     window = draw(st.sampled_from([0, 0, 7, 40, 100]))
+    follows = None
+    if draw(st.booleans()):
+        earlier = (np.arange(count) * generator.random(count)).astype(int)
+        follows = np.where((generator.random(count) < 0.6) & (np.arange(count) > 0), earlier, -1)
     return {
         "arrivals_s": arrivals_s,
         "prompt": prompt,
@@ -57,12 +61,14 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
         "interval_s": max(gap_s * count / 20, 1e-6),
         "intervals": 40,
         "seed": draw(st.integers(0, 1000)),
+        "follows": follows,
+        "gaps_s": np.where(generator.random(count) < 0.3, 0.0, generator.random(count) * 10 * gap_s),
     }
 
 
 def finished(builder: Any, engine: type[CompiledEngine] | type[SimpyEngine] = CompiledEngine) -> tuple[FleetState, Any]:
-    fleet, routing = builder.build()
-    mover = engine(fleet, routing)
+    fleet, routing, arrivals = builder.build()
+    mover = engine(fleet, routing, arrivals)
     mover.advance(FOREVER)
     return fleet, mover
 
@@ -116,6 +122,7 @@ def test_times_are_in_order_and_first_come_is_first_admitted(fleet_builder: Any,
     assert (requests["finished_ns"] >= requests["first_token_ns"]).all()
     for index in range(len(fleet.replicas)):
         mine = requests[requests["replica"] == index]
+        mine = mine[np.argsort(mine["arrival_ns"], kind="stable")]
         assert (np.diff(mine["admitted_ns"]) >= 0).all()
 
 
@@ -136,9 +143,9 @@ def test_littles_law_is_an_identity(fleet_builder: Any, arguments: dict[str, Any
 
 @given(arguments=fleets())
 def test_kv_never_exceeds_its_capacity(fleet_builder: Any, arguments: dict[str, Any]) -> None:
-    fleet, routing = fleet_builder(**arguments).build()
-    engine = CompiledEngine(fleet, routing)
-    end_ns = int(fleet.requests["arrival_ns"][-1]) + 10**10
+    fleet, routing, arrivals = fleet_builder(**arguments).build()
+    engine = CompiledEngine(fleet, routing, arrivals)
+    end_ns = int(fleet.requests["arrival_ns"].max()) + 10**10
     for step in range(200):
         engine.advance(end_ns * step // 200)
         replicas = fleet.replicas
@@ -153,21 +160,22 @@ def test_kv_never_exceeds_its_capacity(fleet_builder: Any, arguments: dict[str, 
 @given(arguments=fleets(), factor=st.sampled_from([2, 3, 10]))
 def test_time_scales(fleet_builder: Any, arguments: dict[str, Any], factor: int) -> None:
     """All durations and arrivals times a whole factor: every instant is times that factor, up to its rounding."""
-    fleet, routing = fleet_builder(**arguments).build()
-    slow, slow_routing = fleet_builder(**arguments).build()
+    fleet, routing, arrivals = fleet_builder(**arguments).build()
+    slow, slow_routing, slow_arrivals = fleet_builder(**arguments).build()
     # Exactness needs durations of whole nanoseconds, so that no fraction is carried.
     for state in (fleet, slow):
         for table in (state.linear_duration, state.sequence_duration):
             table[:] = (table >> FRACTION_BITS) << FRACTION_BITS
         for column in ("context_duration", "window_duration", "pair_duration", "window_pair_duration"):
             state.pools[column] = (state.pools[column] >> FRACTION_BITS) << FRACTION_BITS
-    slow.requests["arrival_ns"] *= factor
+    slow.requests["arrival_ns"][slow.requests["arrival_ns"] >= 0] *= factor
+    slow.requests["gap_ns"] *= factor
     slow.linear_duration[:] *= factor
     slow.sequence_duration[:] *= factor
     for column in ("context_duration", "window_duration", "pair_duration", "window_pair_duration"):
         slow.pools[column] *= factor
-    CompiledEngine(fleet, routing).advance(FOREVER)
-    CompiledEngine(slow, slow_routing).advance(FOREVER)
+    CompiledEngine(fleet, routing, arrivals).advance(FOREVER)
+    CompiledEngine(slow, slow_routing, slow_arrivals).advance(FOREVER)
     for column in ("admitted_ns", "first_token_ns", "finished_ns"):
         assert (slow.requests[column] == factor * fleet.requests[column]).all()
 
@@ -179,8 +187,8 @@ def test_stopping_at_control_instants_changes_nothing(
     builder = fleet_builder(**arguments)
     whole, _ = finished(builder)
     for engine in (CompiledEngine, SimpyEngine):
-        fleet, routing = builder.build()
-        mover = engine(fleet, routing)
+        fleet, routing, arrivals = builder.build()
+        mover = engine(fleet, routing, arrivals)
         last_ns = int(whole.requests["finished_ns"].max())
         for cut in sorted(cuts):
             mover.advance(int(cut * last_ns))
@@ -250,12 +258,12 @@ def test_more_of_anything_never_hurts_a_backlog(fleet_builder: Any, engine: type
 def test_a_router_of_ones_own_sees_no_output_length_and_decides(fleet_builder: Any) -> None:
     fields = {field.name for view in (RequestView, ReplicaView) for field in dataclasses.fields(view)}
     assert not any("output" in name for name in fields)
-    fleet, routing = fleet_builder([0.0, 0.1, 0.2], replicas=3, base_s=0.01).build()
-    SimpyEngine(fleet, routing, router=lambda request, replicas: replicas[-1].index).advance(FOREVER)
+    fleet, routing, arrivals = fleet_builder([0.0, 0.1, 0.2], replicas=3, base_s=0.01).build()
+    SimpyEngine(fleet, routing, arrivals, router=lambda request, replicas: replicas[-1].index).advance(FOREVER)
     assert fleet.requests["replica"].tolist() == [2, 2, 2]
-    fleet, routing = fleet_builder([0.0], replicas=3, base_s=0.01).build()
+    fleet, routing, arrivals = fleet_builder([0.0], replicas=3, base_s=0.01).build()
     with pytest.raises(ValueError, match="router chose replica 7"):
-        SimpyEngine(fleet, routing, router=lambda request, replicas: 7).advance(FOREVER)
+        SimpyEngine(fleet, routing, arrivals, router=lambda request, replicas: 7).advance(FOREVER)
 
 
 @pytest.mark.parametrize("router", ["round_robin", "least_outstanding", "power_of_two"])
@@ -273,8 +281,49 @@ def test_routers_are_blind_to_output_lengths(fleet_builder: Any, router: str) ->
 
 
 def test_a_span_is_cut_where_an_arrival_can_join(fleet_builder: Any) -> None:
-    fleet, routing = fleet_builder([0.0, 0.055], prompt=1, output=100, base_s=0.01, max_sequences=2).build()
-    engine = CompiledEngine(fleet, routing)
+    fleet, routing, arrivals = fleet_builder([0.0, 0.055], prompt=1, output=100, base_s=0.01, max_sequences=2).build()
+    engine = CompiledEngine(fleet, routing, arrivals)
     engine.advance(50_000_000)
     assert fleet.replicas[0]["span_steps"] > 1
     assert enqueue(fleet, 0, 1, 55_000_000) == 60_000_000
+
+
+@given(arguments=fleets())
+def test_a_follow_up_comes_its_gap_after_the_completion_that_it_follows(
+    fleet_builder: Any, arguments: dict[str, Any]
+) -> None:
+    fleet, _ = finished(fleet_builder(**arguments))
+    requests = fleet.requests
+    follows = arguments["follows"]
+    if follows is None:
+        return
+    child = np.flatnonzero(follows >= 0)
+    parent = requests[follows[child]]
+    assert (requests["arrival_ns"][child] == parent["finished_ns"] + requests["gap_ns"][child]).all()
+
+
+@pytest.mark.parametrize("engine", [CompiledEngine, SimpyEngine])
+def test_a_closed_loop_holds_its_number_of_users(fleet_builder: Any, engine: type[CompiledEngine]) -> None:
+    """Four chains without gaps on four slots: always four in the system, and steps of one length serve them in turn."""
+    users, rounds = 4, 25
+    follows = np.concatenate([np.full(users, -1), np.arange(users * (rounds - 1))])
+    builder = fleet_builder(
+        np.zeros(users * rounds), prompt=1, output=10, base_s=0.01, max_sequences=users, follows=follows
+    )
+    fleet, _ = finished(builder, engine)
+    assert (fleet.requests["outcome"] == 1).all()
+    last_ns = fleet.requests["finished_ns"].max()
+    in_system = fleet.timeline["waiting_ns"].sum() + fleet.timeline["running_ns"].sum()
+    assert in_system == users * last_ns
+    # One prefill step and nine decode steps a request; a follow-up joins one step after the completion.
+    assert last_ns == pytest.approx(rounds * 0.1e9 + (rounds - 1) * 0.01e9, rel=0.02)
+
+
+def test_follow_ups_after_the_end_of_the_arrivals_are_not_sent(fleet_builder: Any) -> None:
+    builder = fleet_builder(
+        [0.0, 0.0, 0.0], output=10, base_s=0.01, follows=[-1, 0, 1], gaps_s=[0.0, 0.05, 1.0], end_s=0.5
+    )
+    for engine in (CompiledEngine, SimpyEngine):
+        fleet, _ = finished(builder, engine)
+        assert fleet.requests["outcome"].tolist() == [1, 1, 0]
+        assert fleet.requests["arrival_ns"].tolist() == [0, 150_000_000, -1]

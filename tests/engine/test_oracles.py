@@ -26,8 +26,8 @@ FOREVER = 1 << 62
 
 
 def simulate(builder: Any, engine: type[CompiledEngine] | type[SimpyEngine] = CompiledEngine) -> Any:
-    fleet, routing = builder.build()
-    engine(fleet, routing).advance(FOREVER)
+    fleet, routing, arrivals = builder.build()
+    engine(fleet, routing, arrivals).advance(FOREVER)
     assert (fleet.requests["outcome"] == 1).all()
     return fleet.requests
 
