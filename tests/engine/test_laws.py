@@ -315,8 +315,7 @@ def test_a_closed_loop_holds_its_number_of_users(fleet_builder: Any, engine: typ
     last_ns = fleet.requests["finished_ns"].max()
     in_system = fleet.timeline["waiting_ns"].sum() + fleet.timeline["running_ns"].sum()
     assert in_system == users * last_ns
-    # One prefill step and nine decode steps a request; a follow-up joins one step after the completion.
-    assert last_ns == pytest.approx(rounds * 0.1e9 + (rounds - 1) * 0.01e9, rel=0.02)
+    assert last_ns == rounds * 10 * 10_000_000
 
 
 def test_follow_ups_after_the_end_of_the_arrivals_are_not_sent(fleet_builder: Any) -> None:
