@@ -16,7 +16,7 @@ from sim.demand.generate import generate_class
 from sim.demand.streams import stream
 from sim.demand.trace import Trace, merge_traces
 from sim.demand.trace_files import read_trace
-from sim.engine.run import EngineName, RunOutcome, RunPlan, longest_requests, run
+from sim.engine.run import EngineName, RunPlan, longest_requests, run
 from sim.engine.simpy_engine import Router
 from sim.results.collect import requests_table, timeline_table
 from sim.results.flags import Flag, honesty_flags
@@ -25,7 +25,7 @@ from sim.results.manifest import run_manifest
 from sim.results.metrics import PoolCost, ServiceLevel, Window
 from sim.results.result import Result
 from sim.results.summary import summarise
-from sim.results.tables import ALL, arrow_table, frame, labels, numbers
+from sim.results.tables import ALL, arrow_table, labels, numbers
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import LONGEST_SPAN, NANOSECONDS, Deployment, deploy
 from sim.specs.errors import InputError, Problem
@@ -50,7 +50,10 @@ class _Run:
 
     prepared: _Prepared
     window: Window
-    outcome: RunOutcome
+    engine: str
+    engine_reason: str
+    events: int
+    not_sent: int
     requests: pa.Table
     timeline: pa.Table
 
@@ -83,7 +86,7 @@ def simulate(
     Raises
     ------
     InputError
-        Bad input; everything is checked before anything runs.
+        Bad input; everything is checked before anything runs, of later replications only their requests' lengths.
     ValueError
         An engine that cannot run the router, or no replications.
 
@@ -92,12 +95,15 @@ def simulate(
         raise ValueError(f"replications must be at least 1, not {replications}")
     started = time.perf_counter()
     prepared = _prepare(scenario.variants())
-    traces = [_trace(prepared, replication) for replication in range(replications)]
-    plans = [_plan(each, traces[number], number, max_span) for each in prepared for number in range(replications)]
-    runs: list[_Run] = []
-    for index, (each, number, plan) in enumerate(plans):
-        runs.append(_execute(each, number, plan, engine, router, _share(progress, each, index, len(plans))))
-    per_scenario = [runs[start : start + replications] for start in range(0, len(runs), replications)]
+    per_scenario: list[list[_Run]] = [[] for _ in prepared]
+    for number in range(replications):
+        trace = _trace(prepared, number)
+        plans = [_plan(each, trace, number, max_span) for each in prepared]
+        for position, (each, plan) in enumerate(zip(prepared, plans, strict=True)):
+            done = number * len(prepared) + position
+            told = _share(progress, each, done, len(prepared) * replications)
+            per_scenario[position].append(_execute(each, number, plan, engine, router, told))
+    runs = [each for group in per_scenario for each in group]
     flags: dict[str, list[Flag]] = {}
     summaries = []
     for group in per_scenario:
@@ -108,19 +114,21 @@ def simulate(
     measured = {
         "seed": scenario.spec.seed,
         "replications": replications,
-        "engine": runs[0].outcome.engine,
-        "engine_reason": runs[0].outcome.engine_reason,
+        "engine": runs[0].engine,
+        "engine_reason": runs[0].engine_reason,
         "requests": sum(len(each.requests) for each in runs),
-        "follow_ups_not_sent": sum(int((each.outcome.requests["arrival_ns"] < 0).sum()) for each in runs),
-        "events": sum(each.outcome.events for each in runs),
+        "follow_ups_not_sent": sum(each.not_sent for each in runs),
+        "events": sum(each.events for each in runs),
         "wall_s": time.perf_counter() - started,
     }
     deployments = {each.scenario.scenario_id: each.deployments for each in prepared}
     return Result(
-        requests=_joined("requests", [each.requests for each in runs]),
-        timeline=_joined("timeline", [each.timeline for each in runs]),
-        summary_table=_joined("summary", summaries),
-        manifest=run_manifest([each.scenario for each in prepared], deployments, flags, measured),
+        {
+            "requests": _joined([each.requests for each in runs]),
+            "timeline": _joined([each.timeline for each in runs]),
+            "summary": _joined([arrow_table("summary", each) for each in summaries]),
+        },
+        run_manifest([each.scenario for each in prepared], deployments, flags, measured),
     )
 
 
@@ -213,7 +221,7 @@ def compare(
     summaries: tuple[list[pd.DataFrame], list[pd.DataFrame]] = ([], [])
     for number in range(replications):
         for side, each in enumerate(prepared):
-            plan = _plan(each, _trace([each], number), number, LONGEST_SPAN)[2]
+            plan = _plan(each, _trace([each], number), number, LONGEST_SPAN)
             told = _share(progress, each, 2 * number + side, 2 * replications)
             single = [_execute(each, number, plan, engine, None, told)]
             summaries[side].append(_summary(single, [], _load_factors(single)))
@@ -286,7 +294,7 @@ def _trace(prepared: Sequence[_Prepared], replication: int) -> Trace:
     return trace
 
 
-def _plan(prepared: _Prepared, trace: Trace, replication: int, max_span: int) -> tuple[_Prepared, int, RunPlan]:
+def _plan(prepared: _Prepared, trace: Trace, replication: int, max_span: int) -> RunPlan:
     scenario = prepared.scenario
     spec = scenario.spec
     pools = [
@@ -310,7 +318,7 @@ def _plan(prepared: _Prepared, trace: Trace, replication: int, max_span: int) ->
                      scenario.raw.file, "warm_up", spec.warm_up, "Shorten the warm-up.")]
         )  # fmt: skip
     _check_lengths(scenario, plan)
-    return prepared, replication, plan
+    return plan
 
 
 def _routing_draws(spec: ScenarioSpec, trace: Trace, replication: int) -> NDArray[np.float64]:
@@ -366,7 +374,10 @@ def _execute(
     return _Run(
         prepared=prepared,
         window=Window(prepared.scenario.spec.warm_up, plan.arrivals_end_ns / NANOSECONDS),
-        outcome=outcome,
+        engine=outcome.engine,
+        engine_reason=outcome.engine_reason,
+        events=outcome.events,
+        not_sent=int((outcome.requests["arrival_ns"] < 0).sum()),
         requests=requests_table(plan, outcome, scenario_id, replication),
         timeline=timeline_table(plan, outcome, scenario_id, replication),
     )
@@ -441,9 +452,8 @@ def _pool_cost(deployment: Deployment) -> PoolCost:
     )
 
 
-def _joined(table: str, frames: Sequence[pd.DataFrame | pa.Table]) -> pd.DataFrame:
-    """Return several tables as one, with text columns as categories over all of them."""
-    return frame(table, pa.concat_tables([arrow_table(table, each) for each in frames]))
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def _share(progress: Progress | None, prepared: _Prepared, index: int, count: int) -> Callable[[float], None] | None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from sim.results.metrics import Array, Window
 from sim.results.tables import Table, labels, numbers
@@ -192,6 +191,8 @@ def _growth(middle: Array, last: Array, replicas: float) -> Growth:
     blocks = min(BLOCKS_PER_THIRD, middle.size, last.size)
     if grows and blocks >= FEWEST_BLOCKS:
         late, early = (np.array([part.mean() for part in np.array_split(third, blocks)]) for third in (last, middle))
+        from scipy import stats  # slow to import, and needed only when a run is over
+
         grows = bool(stats.mannwhitneyu(late, early, alternative="greater").pvalue < GROWTH_SIGNIFICANCE)
     return Growth(before, after, grows)
 

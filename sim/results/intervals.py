@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Array = npt.NDArray[np.float64]
 
@@ -149,8 +149,9 @@ def quantile_order_interval(values: npt.ArrayLike, quantile: float, confidence: 
     if not observed.size:
         return Estimate(math.nan, math.nan, math.nan, 0, "order statistics", "no observations")
     tail = _tail(confidence)
-    lower_rank = int(stats.binom.ppf(tail, observed.size, quantile))
-    upper_rank = int(stats.binom.ppf(1 - tail, observed.size, quantile)) + 1
+    at_most = special.bdtr(np.arange(observed.size + 1.0), observed.size, quantile)
+    lower_rank = int(np.searchsorted(at_most, tail))
+    upper_rank = int(np.searchsorted(at_most, 1 - tail)) + 1
     low = float(observed[lower_rank - 1]) if lower_rank >= 1 else -math.inf
     high = float(observed[upper_rank - 1]) if upper_rank <= observed.size else math.inf
     value = quantile_of(observed, quantile)
@@ -222,7 +223,7 @@ def _around(value: float, each: Array, confidence: float, samples: int, method: 
         low = quantile_order_interval(each, 0.5, confidence).low
         return Estimate(value, min(low, value), math.inf, samples, method)
     variance = float(np.sum((each - value) ** 2)) / (each.size - 1)
-    half_width = float(stats.t.ppf(1 - tail, each.size - 1)) * math.sqrt(variance / each.size)
+    half_width = float(special.stdtrit(each.size - 1, 1 - tail)) * math.sqrt(variance / each.size)
     return Estimate(value, value - half_width, value + half_width, samples, method)
 
 

@@ -4,14 +4,16 @@ import difflib
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from sim.results.flags import Flag
 from sim.results.metrics import LATENCIES
-from sim.results.tables import ALL, arrow_table, columns_of, frame
+from sim.results.tables import ALL, TABLES, columns_of, frame
 from sim.results.writing import read_results, write_results
 
 LATENCY_QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -21,14 +23,25 @@ LATENCY_QUANTILES = (0.5, 0.9, 0.95, 0.99)
 class Result:
     """What one or several simulated scenarios gave: three tables and the manifest."""
 
-    requests: pd.DataFrame
-    """One row a request, columns `sim.results.tables.REQUESTS`."""
-    timeline: pd.DataFrame
-    """One row an interval and pool, columns `sim.results.tables.TIMELINE`."""
-    summary_table: pd.DataFrame
-    """One row a metric, columns `sim.results.tables.SUMMARY`; `summary()` reads it."""
+    tables: Mapping[str, pa.Table]
+    """Arrow tables by name: requests, timeline and summary, in the schemas of `sim.results.tables`."""
     manifest: Mapping[str, object]
     """What was run: scenario, data, versions, seed, flags."""
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """One row a request, columns `sim.results.tables.REQUESTS`."""
+        return frame("requests", self.tables["requests"])
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """One row an interval and pool, columns `sim.results.tables.TIMELINE`."""
+        return frame("timeline", self.tables["timeline"])
+
+    @cached_property
+    def summary_table(self) -> pd.DataFrame:
+        """One row a metric, columns `sim.results.tables.SUMMARY`; `summary()` reads it."""
+        return frame("summary", self.tables["summary"])
 
     @classmethod
     def load(cls, directory: str | Path) -> "Result":
@@ -37,20 +50,14 @@ class Result:
         Raises FileNotFoundError if it is not there, ValueError if it is not a whole result directory.
         """
         tables, manifest = read_results(directory)
-        missing = [name for name in ("requests", "timeline", "summary") if name not in tables]
+        missing = [name for name in TABLES if name not in tables]
         if missing:
             raise ValueError(f"{directory}: not a whole result: {missing[0]}.parquet is missing")
-        frames = {name: frame(name, table) for name, table in tables.items()}
-        return cls(frames["requests"], frames["timeline"], frames["summary"], manifest)
+        return cls(tables, manifest)
 
     def save(self, directory: str | Path, overwrite: bool = False, pages: Mapping[str, str] | None = None) -> None:
         """Write a result directory, whole or not at all: see `sim.results.writing.write_results`."""
-        tables = {
-            "requests": arrow_table("requests", self.requests),
-            "timeline": arrow_table("timeline", self.timeline),
-            "summary": arrow_table("summary", self.summary_table),
-        }
-        write_results(directory, tables, self.manifest, overwrite, pages)
+        write_results(directory, self.tables, self.manifest, overwrite, pages)
 
     def summary(self, metric: str | None = None, class_name: str | None = None) -> pd.DataFrame:
         """Rows of the summary, of one metric or class if given ("all" is a class).
@@ -107,7 +114,7 @@ class Result:
             f"<li><b>{html.escape(flag.name)}</b> {html.escape(flag.scope)}: {html.escape(flag.message)}</li>"
             for flag in self.flags
         )
-        title = f"<p>{len(self.requests):,} requests; latencies [s]</p>"
+        title = f"<p>{self.tables['requests'].num_rows:,} requests; latencies [s]</p>"
         table = short.to_html(index=False, border=0, float_format="{:.4g}".format, na_rep="")
         return title + (f"<ul>{flags}</ul>" if flags else "") + table
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from sim.serving.deployment import Deployment
 
@@ -16,6 +17,12 @@ class RequestMix:
 
     uncached_tokens: float
     """Mean prompt tokens to prefill [tokens]."""
+
+    uncached_spread: float
+    """Mean square over mean of these: the uncached length of the request to which a random token belongs [tokens]."""
+
+    prompt_spread: float
+    """The same of whole prompts [tokens]."""
 
     output_tokens: float
     """Mean answer [tokens]."""
@@ -59,6 +66,8 @@ def request_mix(prompt: ArrayLike, cached: ArrayLike, output: ArrayLike, window:
         window_pairs = float(_clipped_sums(resident, uncached, window).mean())
     return RequestMix(
         uncached_tokens=float(uncached.mean()),
+        uncached_spread=float((uncached**2).mean() / uncached.mean()),
+        prompt_spread=float((start**2).mean() / start.mean()),
         output_tokens=float(answer.mean()),
         pairs=float((uncached * resident + 0.5 * uncached * (uncached + 1.0)).mean()),
         window_pairs=window_pairs,
@@ -72,24 +81,46 @@ def saturated_requests_per_s(deployment: Deployment, mix: RequestMix) -> float:
     """Return the rate at which one replica finishes requests when its queue never empties [requests/s].
 
     Mean field: B sequences run, as many as slots and KV memory hold; each leaves after `output` steps, so every step
-    prefills `B uncached / output` tokens beside B decoded ones. When that exceeds the step's token budget, prefill
-    limits and fewer sequences decode. The rate is `B / output` over the time of that step.
+    prefills `B uncached / output` tokens beside B decoded ones on average. When that exceeds the step's token budget,
+    prefill limits and fewer sequences decode. The rate is `B / output` over the mean time of a step.
+
+    Memory is never quite full: the next prompt waits until all of it fits, which leaves half a prompt empty on
+    average, and the admission headroom besides. Assumes that sequences start at random; preempted work is not
+    counted, so where answers are long and memory is short the rate is up to a tenth too high.
     """
     charge = deployment.kv.sequence_charge + mix.kv_tokens
-    sequences = min(float(deployment.max_sequences), deployment.kv.tokens / charge)
+    usable = deployment.kv.tokens - deployment.admission_headroom - 0.5 * mix.prompt_spread
     budget = float(deployment.step_token_budget)
     per_sequence = 1.0 + mix.uncached_tokens / mix.output_tokens
-    sequences = max(1.0, min(sequences, budget / per_sequence))
+    sequences = max(1.0, min(float(deployment.max_sequences), usable / charge, budget / per_sequence))
     finished = sequences / mix.output_tokens
-    tokens = sequences + finished * mix.uncached_tokens
     times = deployment.step_time
     step_s = (
-        np.interp(tokens, np.arange(len(times.linear_s)), times.linear_s)
+        _mean_linear_s(deployment, sequences, finished * mix.uncached_tokens, mix.uncached_spread)
         + np.interp(sequences, np.arange(len(times.sequence_s)), times.sequence_s)
         + sequences * (mix.context * times.context_s + mix.window_context * times.window_context_s)
         + finished * (mix.pairs * times.pair_s + mix.window_pairs * times.window_pair_s)
     )
     return float(finished / step_s)
+
+
+def _mean_linear_s(deployment: Deployment, decoded: float, prefilled: float, prompt: float) -> float:
+    """Return the mean time of what depends on the tokens in a step [s], over steps with more and with less prefill.
+
+    A step prefills a Poisson number of prompts; with prompts of `mean square / mean` their tokens have the variance of
+    the real lengths (compound Poisson). What exceeds the budget fills other steps to the brim. Below the ridge a step
+    reads its weights whatever it prefills, so steps that alternate take longer than two of the mean.
+    """
+    linear_s = deployment.step_time.linear_s
+    room = max(0.0, deployment.step_token_budget - decoded)
+    prompts = prefilled / prompt
+    count = np.arange(int(stats.poisson.ppf(1.0 - 1e-9, prompts)) + 2)
+    weight = stats.poisson.pmf(count, prompts)
+    tokens = np.minimum(count * prompt, room)
+    spare = room - float(weight @ tokens)
+    full = min(1.0, (prefilled - float(weight @ tokens)) / spare) if spare > 0.0 else 1.0
+    seconds = np.interp(decoded + np.append(tokens, room), np.arange(len(linear_s)), linear_s)
+    return float((1.0 - full) * (weight @ seconds[:-1]) + full * seconds[-1])
 
 
 def least_busy_s(deployment: Deployment, prompt: ArrayLike, cached: ArrayLike, output: ArrayLike) -> float:

@@ -96,7 +96,7 @@ class Deployment:
 
     def longest_request(self) -> int:
         """Return the longest prompt plus answer that a replica can ever hold [tokens]."""
-        return min(self.context_length, self.kv.tokens - self.kv.sequence_charge + 1)
+        return min(self.context_length, self.kv.group_tokens - self.kv.sequence_charge + 1)
 
 
 def deploy(scenario: Scenario) -> list[Deployment]:
@@ -113,9 +113,10 @@ def deploy(scenario: Scenario) -> list[Deployment]:
     for name, pool in scenario.spec.fleet.items():
         hardware = scenario.hardware[pool.hardware]
         model = scenario.models[pool.model]
+        stack = scenario.serving_stacks[pool.serving_stack]
         found = [
             Problem(message, scenario.raw.file, f"fleet.{name}.{key}", value, remedy)
-            for key, value, message, remedy in _pool_problems(pool, hardware, model)
+            for key, value, message, remedy in _pool_problems(pool, hardware, model, stack)
         ]
         if not found:
             try:
@@ -193,7 +194,9 @@ def formats_of(pool: PoolSpec, model: ModelSpec) -> Formats:
 _PoolProblem = tuple[str, object, str, str]
 
 
-def _pool_problems(pool: PoolSpec, hardware: HardwareSpec, model: ModelSpec) -> Iterator[_PoolProblem]:
+def _pool_problems(
+    pool: PoolSpec, hardware: HardwareSpec, model: ModelSpec, stack: ServingStackSpec
+) -> Iterator[_PoolProblem]:
     """Yield what can be said before any number is computed, as (key, value, message, remedy)."""
     if not hardware.availability.enabled or hardware.availability.status is Status.REMOVED:
         yield (
@@ -202,23 +205,7 @@ def _pool_problems(pool: PoolSpec, hardware: HardwareSpec, model: ModelSpec) -> 
             f"this part is not offered ({hardware.availability.status.value})",
             "Choose another, or set `availability.enabled: true` in a profile that extends it.",
         )
-    formats = formats_of(pool, model)
-    needed = {formats.weight_arithmetic} | ({formats.expert_arithmetic} if model.architecture.moe else set())
-    known = ", ".join(sorted(number_format.value for number_format in hardware.peak))
-    for number_format in sorted(needed - set(hardware.peak)):
-        yield (
-            "weight_format",
-            number_format.value,
-            f"{hardware.name} computes no {number_format.value} (it computes {known})",
-            f"Choose one of these as weight_format, or as arithmetic_format to keep {number_format.value} weights.",
-        )
-    if NumberFormat.BF16 not in hardware.peak:
-        yield (
-            "hardware",
-            pool.hardware,
-            "the profile states no bf16 peak, which attention needs",
-            "Add one, marked as an assumption, in a profile that extends it.",
-        )
+    yield from _format_problems(pool, hardware, model, stack)
     layout = pool.parallelism
     if layout.accelerators > hardware.scale_up_domain:
         yield (
@@ -228,6 +215,48 @@ def _pool_problems(pool: PoolSpec, hardware: HardwareSpec, model: ModelSpec) -> 
             "Use fewer accelerators per replica and more replicas.",
         )
     yield from _layout_problems(pool, model.architecture)
+
+
+def _format_problems(
+    pool: PoolSpec, hardware: HardwareSpec, model: ModelSpec, stack: ServingStackSpec
+) -> Iterator[_PoolProblem]:
+    """Yield formats that the accelerator cannot compute with, or for which the serving stack states no efficiency."""
+    formats = formats_of(pool, model)
+    uses = {("weight_format", formats.weight_arithmetic): stack.step_time.matmul}
+    if model.architecture.moe:
+        uses["expert_format", formats.expert_arithmetic] = stack.step_time.expert_matmul
+    known = ", ".join(sorted(number_format.value for number_format in hardware.peak))
+    lacking = set()
+    for (key, number_format), efficiencies in uses.items():
+        if number_format not in hardware.peak and number_format not in lacking:
+            lacking.add(number_format)
+            yield (
+                "arithmetic_format" if pool.arithmetic_format else key,
+                number_format.value,
+                f"{hardware.name} computes no {number_format.value} (it computes {known})",
+                f"Choose one of these as {key}, or as arithmetic_format to keep {number_format.value} weights.",
+            )
+        elif number_format in hardware.peak and number_format not in efficiencies:
+            yield (
+                "serving_stack",
+                pool.serving_stack,
+                f"states no efficiency of {number_format.value} for {key.replace('_format', ' products')}",
+                "Add one in a serving stack that extends it, or choose another format.",
+            )
+    if NumberFormat.BF16 not in hardware.peak:
+        yield (
+            "hardware",
+            pool.hardware,
+            "the profile states no bf16 peak, which attention needs",
+            "Add one, marked as an assumption, in a profile that extends it.",
+        )
+    if NumberFormat.BF16 not in stack.step_time.matmul and formats.weight_arithmetic is not NumberFormat.BF16:
+        yield (
+            "serving_stack",
+            pool.serving_stack,
+            "states no efficiency of bf16, which the output projection needs",
+            "Add one in a serving stack that extends it.",
+        )
 
 
 def _layout_problems(pool: PoolSpec, architecture: ArchitectureSpec) -> Iterator[_PoolProblem]:
@@ -243,6 +272,13 @@ def _layout_problems(pool: PoolSpec, architecture: ArchitectureSpec) -> Iterator
                 f"tensor parallelism must divide the {count} attention heads",
                 "Use a power of two.",
             )
+    if layout.pipeline > architecture.layers:
+        yield (
+            "parallelism.pipeline",
+            layout.pipeline,
+            f"the model has only {architecture.layers} layers to share among stages",
+            "Use fewer stages.",
+        )
     if layout.expert > 1:
         if architecture.moe is None:
             yield (
@@ -275,7 +311,7 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
         activation_reserve_bytes=reserve,
         block_tokens=int(batching.kv_block.value),
     )
-    if kv.tokens - kv.sequence_charge < 2:
+    if kv.group_tokens - kv.sequence_charge < 2:
         raise InputError([_does_not_fit(scenario, name, pool, hardware, kv, stack)])
     sequences = (pool.max_sequences or batching.max_sequences.value) * layout.data
     budget = int(pool.step_token_budget or batching.step_token_budget.value) * layout.data

@@ -47,6 +47,9 @@ class KvCapacity:
     tokens: int
     """KV entries of the whole replica [tokens]; not positive when the model does not fit."""
 
+    group_tokens: int
+    """Those of one data-parallel group, which holds all of a sequence [tokens]."""
+
     sequence_charge: int
     """Entries charged per sequence for bounded state and its partly filled last block [tokens]."""
 
@@ -137,8 +140,10 @@ def kv_capacity(
     free = memory_fraction * memory_bytes - weights - activation_reserve_bytes
     # A model without growing KV is counted in units of its state.
     unit = per_token or state
+    group_tokens = math.floor(free / unit)
     return KvCapacity(
-        tokens=math.floor(free / unit) * parallelism.data,
+        tokens=group_tokens * parallelism.data,
+        group_tokens=group_tokens,
         sequence_charge=math.ceil(state / unit) + block_tokens - 1,
         weight_bytes=weights,
         kv_bytes_per_token=per_token,

@@ -54,7 +54,10 @@ class RawDocument:
         return Problem(message, self.file, path, value, remedy)
 
 
-class _Loader(yaml.SafeLoader):
+_FastestLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_FastestLoader):  # type: ignore[misc]  # PyYAML has its fast loader only where libyaml is
     """SafeLoader that refuses a key given twice in one mapping, and says where a value cannot be read."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -68,7 +71,8 @@ class _Loader(yaml.SafeLoader):
             if key in seen:
                 raise _refusal(f"the key {key!r} is given twice", key_node)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

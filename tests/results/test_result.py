@@ -30,7 +30,11 @@ def result(requests_of, timeline_of):
     )
     timeline = frame("timeline", arrow_table("timeline", timeline_of(np.linspace(0.0, 100.0, 11))))
     summary = summarise(requests, timeline, [PoolCost("main", 8, 2.0, "rent")], [], Window(0.0, 100.0), flags=[FLAG])
-    return Result(requests, timeline, summary, {"seed": 1, "flags": [dataclasses.asdict(FLAG)]})
+    tables = {
+        name: arrow_table(name, table)
+        for name, table in (("requests", requests), ("timeline", timeline), ("summary", summary))
+    }
+    return Result(tables, {"seed": 1, "flags": [dataclasses.asdict(FLAG)]})
 
 
 def test_a_saved_result_comes_back_the_same(tmp_path, result):

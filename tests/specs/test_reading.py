@@ -158,8 +158,8 @@ def test_six_different_errors_in_a_file_are_six_problems_each_with_its_line(
          "must be a date of the calendar, such as 2025-05-15", ""),
         ("peak.bf16.value", line_of(path, "bf16:"), 1000,
          "a bare number has no unit; write a number and a unit, such as '989 TFLOP/s'", ""),
-        ("memory.usable", line_of(path, "usable:"), None, "low, value and high must be in this order", ""),
         ("memory.bandwith", line_of(path, "bandwith:"), None, "unknown key", "Did you mean bandwidth?"),
+        ("memory.usable", line_of(path, "usable:"), None, "low, value and high must be in this order", ""),
         ("prices.hourly.on_demand.source", line_of(path, "on_demand:"), "DATASHET", "source is not listed",
          "Add it to `sources`. Did you mean DATASHEET?"),
     ]  # fmt: skip
@@ -297,7 +297,7 @@ def test_names_that_resemble_nothing_are_answered_with_all_that_is_known() -> No
         ("workloads/talk.yaml", "{process: poisson}", "poisson", "arrivals", "must be a mapping", "poisson",
          "Give its keys: process."),
         ("workloads/talk.yaml", "quantile: 0.99", "quantile: .nan", "service_levels.0.quantile",
-         "must be a finite number", None, ""),
+         "must be a finite number", float("nan"), ""),
         ("workloads/talk.yaml", "metric: ttft", "metric: TTFT", "service_levels.0.metric",
          "must be 'ttft', 'tpot' or 'e2e'", "TTFT", ""),
         ("scenarios/town.yaml", "duration: 10 min\n", "", "duration", "missing", None,
@@ -327,8 +327,7 @@ def test_each_mistake_says_in_a_planners_words_what_to_write(
 ) -> None:
     problem = broken(name, (old, new))
     assert (problem.path, problem.message, problem.remedy) == (path, message, remedy)
-    if "quantile" not in path:
-        assert problem.value == value
+    assert repr(problem.value) == repr(value)
     said = str(problem)
     for word in ("Input should", "dictionary", "tuple", "NoneType", "instance of", "validation", "Annotated", "\n"):
         assert word not in said
@@ -409,4 +408,4 @@ def test_a_problem_of_a_changed_value_does_not_claim_a_line_of_the_file() -> Non
     assert raw.problem("m", ("a", "d", "e")).line == 3
     assert raw.problem("m", ("a",)).file == "x.yaml (changed)"
     assert raw.problem("m", ("z",)) == Problem("m", "x.yaml", "z")
-    assert raw.problem("m", ()) != raw.problem("m", ("z",))
+    assert raw.problem("m", ("z",), 5, "r") == Problem("m", "x.yaml", "z", 5, "r")

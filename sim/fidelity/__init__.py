@@ -1,0 +1,6 @@
+"""How far the simulator is from measured systems, and how to bring it closer.
+
+Points of real systems are read from CSV (`points`), mapped to what the library knows (`mapping`), predicted by
+simulation (`prediction`) or by a mean-field estimate (`mean_field`), compared (`validation`), and used to fit the
+efficiencies of a serving stack (`calibration`).
+"""
