@@ -24,7 +24,7 @@ from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS, Trace, trace_from_arrays
 from sim.demand.trace_files import read_trace
 from sim.engine.run import RunPlan, run
-from sim.serving.deployment import Deployment, deploy
+from sim.serving.deployment import LONGEST_SPAN, Deployment, deploy
 from sim.specs.resolved import load_scenario
 from sim.specs.workload import LognormalMixtureLengths
 
@@ -45,21 +45,34 @@ class Case:
     events: int | None
     """Expected events; None where the trace is not at hand everywhere."""
 
-    max_span: int = 1 << 40
+    max_span: int = LONGEST_SPAN
     router: str = "least_outstanding"
 
 
+STEPWISE = 1
 CASES = (
     Case("lognormal-100k-16", "simpy", 100_000, 16, None),
     Case("lognormal-100k-16", "compiled", 100_000, 16, None),
-    Case("lognormal-100k-16-step-by-step", "simpy", 100_000, 16, None, max_span=1),
-    Case("lognormal-100k-16-step-by-step", "compiled", 100_000, 16, None, max_span=1),
+    Case("lognormal-100k-16-step-by-step", "simpy", 100_000, 16, None, STEPWISE),
+    Case("lognormal-100k-16-step-by-step", "compiled", 100_000, 16, None, STEPWISE),
     Case("azure-conversation-hour", "simpy", 0, 4, None),
     Case("azure-conversation-hour", "compiled", 0, 4, None),
     Case("lognormal-1M-16", "compiled", 1_000_000, 16, None),
     Case("lognormal-1M-256", "compiled", 1_000_000, 256, None),
-    Case("lognormal-1M-1024-round-robin", "compiled", 1_000_000, 1024, None, router="round_robin"),
 )
+"""What `make bench` runs; the event counts are those of the step times in serving_stacks/shared.yaml."""
+
+GROWTH = (
+    *(Case(f"lognormal-{count:.0e}-16", "compiled", count, 16, None) for count in (10**4, 10**5, 10**6, 10**7)),
+    *(Case(f"lognormal-1M-{replicas}", "compiled", 1_000_000, replicas, None) for replicas in (1, 4, 64, 256, 1024)),
+    *(Case(f"lognormal-1M-{replicas}-round-robin", "compiled", 1_000_000, replicas, None, router="round_robin")
+      for replicas in (16, 256, 1024)),
+    Case("lognormal-10k-16", "simpy", 10_000, 16, None),
+    Case("lognormal-1M-16", "simpy", 1_000_000, 16, None),
+    Case("lognormal-100k-1", "simpy", 100_000, 1, None),
+    Case("lognormal-100k-256", "simpy", 100_000, 256, None),
+)  # fmt: skip
+"""How cost grows with requests and replicas: `python benchmarks/run.py --growth`."""
 
 
 def lognormal_trace(requests: int, rate: float) -> Trace:
@@ -112,8 +125,7 @@ RATE_PER_REPLICA = 15.0
 def measure(case: Case) -> dict[str, Any]:
     """Run a case twice, time the second run, and return its row."""
     plan = plan_of(case)
-    warm = replace(plan, trace=plan.trace.window(0.0, 60.0)) if hasattr(plan.trace, "window") else plan
-    run(warm, case.engine)  # type: ignore[arg-type]
+    run(replace(plan, trace=plan.trace.window(0.0, 60.0)), case.engine)  # type: ignore[arg-type]
     started = time.perf_counter()
     outcome = run(plan, case.engine)  # type: ignore[arg-type]
     wall_s = time.perf_counter() - started
@@ -136,18 +148,23 @@ def main() -> None:
     """Run all cases, or one, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", type=int, help="run only this case and print its row as JSON")
-    number = parser.parse_args().case
-    if number is not None:
-        print(json.dumps(measure(CASES[number])))
+    parser.add_argument("--growth", action="store_true", help="the cases that show how cost grows")
+    arguments = parser.parse_args()
+    cases = GROWTH if arguments.growth else CASES
+    if arguments.case is not None:
+        print(json.dumps(measure(cases[arguments.case])))
         return
     rows = []
     print(f"{'case':34} {'engine':9} {'requests':>9} {'replicas':>8} {'wall s':>8} {'requests/s':>11} {'peak MiB':>8}")
-    for index, case in enumerate(CASES):
+    for index, case in enumerate(cases):
         if case.name.startswith("azure") and not AZURE.is_file():
             print(f"{case.name:34} skipped: no {AZURE.name} beside the checkout")
             continue
         done = subprocess.run(
-            [sys.executable, __file__, "--case", str(index)], capture_output=True, text=True, check=False
+            [sys.executable, __file__, "--case", str(index), *(["--growth"] if arguments.growth else [])],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             sys.exit(f"{asdict(case)} failed:\n{done.stderr}")
@@ -157,6 +174,8 @@ def main() -> None:
             f"{row['name']:34} {row['engine']:9} {row['requests']:9,} {row['replicas']:8,} {row['wall_s']:8.2f} "
             f"{row['requests_per_s']:11,} {row['peak_rss_bytes'] / 2**20:8.0f}"
         )
+    if arguments.growth:
+        return
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
     LATEST.write_text(json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n", encoding="utf-8")
     print(f"Written: {LATEST.relative_to(ROOT)}")

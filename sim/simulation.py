@@ -306,6 +306,7 @@ def _plan(prepared: _Prepared, trace: Trace, replication: int, max_span: int) ->
         deployments=prepared.deployments,
         pools_of_class=pools,
         router=spec.router,
+        priorities=[spec.traffic[name].priority for name in trace.classes],
         draws=_routing_draws(spec, trace, replication),
         arrivals_end_ns=_arrivals_end_ns(scenario, trace),
         drain_ns=round(spec.drain * NANOSECONDS),

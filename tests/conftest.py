@@ -71,6 +71,7 @@ class FleetBuilder:
     follows: NDArray[np.int64] | list[int] | None = None
     gaps_s: NDArray[np.float64] | list[float] | float = 0.0
     end_s: float = 1e9
+    priority: NDArray[np.int64] | list[int] | int = 0
 
     def build(self) -> tuple[FleetState, RoutingState, Arrivals]:
         """Return the idle fleet, its router and what will arrive."""
@@ -87,6 +88,7 @@ class FleetBuilder:
                 None if self.follows is None else np.rint(np.broadcast_to(self.gaps_s, count) * SECOND),
             )
         )
+        requests["priority"] = self.priority
         pools = np.zeros(1, POOL)
         for column in (
             "max_sequences", "step_token_budget", "kv_capacity", "admission_headroom", "sequence_charge", "max_span",

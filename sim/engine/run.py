@@ -55,6 +55,9 @@ class RunPlan:
     max_span: int = LONGEST_SPAN
     """Longest span [steps]; 1 simulates step by step."""
 
+    priorities: Sequence[int] = ()
+    """Priority of each class of the trace, 0 goes first; none means one priority for all."""
+
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -123,6 +126,8 @@ def run(
     name, reason = choose_engine(engine, router)
     trace = plan.trace
     requests = request_records(trace)
+    if plan.priorities:
+        requests["priority"] = np.array(plan.priorities, np.int8)[trace.class_index]
     oversized = trace.prompt_tokens + trace.output_tokens > longest_requests(plan)[trace.class_index]
     requests["outcome"][oversized] = REJECTED
     own = np.flatnonzero((requests["arrival_ns"] >= 0) & ~oversized)

@@ -1,8 +1,9 @@
 """A replica as a pure state machine: what it runs next, and when that ends.
 
 Continuous batching as vLLM and SGLang do it: every decoding sequence gains one token per step; what is left of the
-step's token budget prefills admitted prompts in chunks, first come first served; waiting requests are admitted while
-slots and KV memory last; when KV runs out, the newest sequence is preempted and later recomputed.
+step's token budget prefills admitted prompts in chunks; waiting requests are admitted by priority, then first come
+first served, while slots and KV memory last; when KV runs out, or a request of higher priority finds no room, the
+newest sequence of the lowest priority is preempted and later recomputed.
 
 Between changes of the batch, k steps are one span: step j of a span lasts `first + j * growth`, an exact integer in
 units of 2**-20 ns, so cutting a span anywhere changes nothing. Order of events: at one instant, arrivals come before
@@ -18,52 +19,21 @@ import numpy as np
 
 from sim.serving.compilation import compiled
 from sim.serving.heap import heap_pop, heap_push, heap_remove
-from sim.serving.state import (
-    CROSSING,
-    FINISH,
-    FINISHED,
-    FRACTION_BITS,
-    NEVER,
-    FleetState,
+from sim.serving.queueing import (
+    backlog_up_to,
+    first_level,
+    link_newest,
+    lowest_running_level,
+    pop_front,
+    push_back,
+    push_front,
+    ring_insert,
+    ring_remove_newest,
+    unlink,
 )
-
-_FRACTION_MASK = (1 << FRACTION_BITS) - 1
-_LONGEST_SPAN = 1 << 60  # [2**-20 ns], 18 minutes; spans are cut there so that sums stay inside 64 bits
-
-
-@compiled
-def span_duration(first: int, growth: int, steps: int) -> int:
-    """Return the duration of a span's first steps [2**-20 ns]: `k first + growth k (k - 1) / 2`."""
-    return steps * first + growth * (steps * (steps - 1) // 2)
-
-
-@compiled
-def steps_within(first: int, growth: int, limit: int) -> int:
-    """Return how many steps of a span end within a limit.
-
-    Parameters
-    ----------
-    first, growth : int
-        Duration of the first step, and by which each later step is longer [2**-20 ns].
-    limit : int
-        Time since the start of the span [2**-20 ns], not negative.
-
-    Returns
-    -------
-    int
-        The largest k with `k first + growth k (k - 1) / 2 <= limit`: the root of the quadratic, corrected exactly.
-
-    """
-    linear = first - 0.5 * growth
-    if growth == 0:
-        steps = limit // first
-    else:
-        steps = int(2.0 * limit / (linear + np.sqrt(linear * linear + 2.0 * growth * limit)))
-    while steps > 0 and span_duration(first, growth, steps) > limit:
-        steps -= 1
-    while span_duration(first, growth, steps + 1) <= limit:
-        steps += 1
-    return steps
+from sim.serving.span import FRACTION_MASK, LONGEST_SPAN, end_of_span_ns, span_duration, steps_before, steps_within
+from sim.serving.state import CROSSING, FINISH, FINISHED, NEVER, FleetState
+from sim.serving.timeline import account_span, account_waiting, interval_of
 
 
 @compiled
@@ -76,9 +46,10 @@ def enqueue(fleet: FleetState, index: int, request: int, now_ns: int) -> int:
     replica = fleet.replicas[index]
     pool = fleet.pools[replica["pool"]]
     fleet.requests[request]["replica"] = index
-    fleet.timeline[replica["pool"], _interval(fleet, now_ns)]["arrivals"] += 1
-    alone = replica["waiting"] == 0
-    _push_back(fleet, replica, request, now_ns)
+    fleet.timeline[replica["pool"], interval_of(fleet, now_ns)]["arrivals"] += 1
+    level = fleet.requests[request]["priority"]
+    is_next = level < first_level(fleet, index)
+    push_back(fleet, index, request, now_ns)
     replica["outstanding"] += 1
     if replica["end_ns"] == NEVER:
         replica["clock_ns"] = now_ns
@@ -86,18 +57,15 @@ def enqueue(fleet: FleetState, index: int, request: int, now_ns: int) -> int:
         replica["span_steps"] = 0
         replica["end_ns"] = now_ns
     elif (
-        alone
+        is_next
         and replica["span_steps"] > 1
-        and replica["free_slots"] > 0
+        and (replica["free_slots"] > 0 or fleet.queues.shape[1] > 1)
         and pool["step_token_budget"] > replica["decoding"]
     ):
-        elapsed = ((now_ns - replica["clock_ns"]) << FRACTION_BITS) - 1 - replica["remainder"]
-        before = 0
-        if elapsed >= 0:
-            before = steps_within(replica["first_duration"], replica["duration_growth"], elapsed)
+        before = steps_before(replica, now_ns)
         if before + 1 < replica["span_steps"]:
             replica["span_steps"] = before + 1
-            replica["end_ns"] = _end_of_span(replica)
+            replica["end_ns"] = end_of_span_ns(replica)
     return replica["end_ns"]
 
 
@@ -119,15 +87,9 @@ def boundary(fleet: FleetState, index: int) -> int:
 def close(fleet: FleetState, index: int, now_ns: int) -> None:
     """Account for a replica until the simulation stops, in the middle of a span if need be."""
     replica = fleet.replicas[index]
-    _account_waiting(fleet, replica, now_ns)
+    account_waiting(fleet, replica, now_ns)
     if replica["end_ns"] != NEVER and replica["span_steps"] > 0:
-        _account_span(fleet, replica, now_ns)
-
-
-@compiled
-def _end_of_span(replica: np.void) -> int:
-    length = span_duration(replica["first_duration"], replica["duration_growth"], replica["span_steps"])
-    return replica["clock_ns"] + ((replica["remainder"] + length) >> FRACTION_BITS)
+        account_span(fleet, replica, now_ns)
 
 
 @compiled
@@ -135,9 +97,9 @@ def _complete_span(fleet: FleetState, index: int, replica: np.void) -> None:
     """Apply the steps of the running span: tokens, finishes, prefills that end, and the clock."""
     now_ns = replica["end_ns"]
     steps = replica["span_steps"]
-    _account_span(fleet, replica, now_ns)
+    account_span(fleet, replica, now_ns)
     length = span_duration(replica["first_duration"], replica["duration_growth"], steps)
-    replica["remainder"] = (replica["remainder"] + length) & _FRACTION_MASK
+    replica["remainder"] = (replica["remainder"] + length) & FRACTION_MASK
     replica["clock_ns"] = now_ns
     replica["steps"] += steps
     replica["span_steps"] = 0
@@ -168,13 +130,14 @@ def _complete_chunks(fleet: FleetState, index: int, replica: np.void, now_ns: in
     while replica["prefilling"] > 0:
         slot = fleet.prefill_ring[index, replica["prefill_head"]]
         entry = fleet.slots[index, slot]
+        request = fleet.requests[entry["request"]]
+        fleet.queues[index, request["priority"]]["backlog"] -= entry["chunk"]
         entry["done"] += entry["chunk"]
         entry["chunk"] = 0
         if entry["done"] < entry["target"]:
             break
         replica["prefill_head"] = (replica["prefill_head"] + 1) % capacity
         replica["prefilling"] -= 1
-        request = fleet.requests[entry["request"]]
         if request["first_token_ns"] < 0:
             request["first_token_ns"] = now_ns
         if request["generated"] + 1 == request["output_tokens"]:
@@ -202,11 +165,7 @@ def _enter_decode(fleet: FleetState, index: int, replica: np.void, slot: int, re
                 crossing = fleet.heaps[index, CROSSING]
                 replica["crossing_size"] = heap_push(crossing, replica["crossing_size"], crossing_key, slot)
     replica["finish_size"] = heap_push(fleet.heaps[index, FINISH], replica["finish_size"], finish_key, slot)
-    entry["newer"] = -1
-    entry["older"] = replica["newest"]
-    if replica["newest"] >= 0:
-        fleet.slots[index, replica["newest"]]["newer"] = slot
-    replica["newest"] = slot
+    link_newest(fleet, index, slot, request["priority"])
     replica["decoding"] += 1
 
 
@@ -230,12 +189,7 @@ def _leave_decode(fleet: FleetState, index: int, replica: np.void, slot: int, ge
             elif context == pool["window"] and generated == request["output_tokens"]:
                 replica["window_growing"] -= 1
     replica["decoding"] -= 1
-    if entry["newer"] >= 0:
-        fleet.slots[index, entry["newer"]]["older"] = entry["older"]
-    else:
-        replica["newest"] = entry["older"]
-    if entry["older"] >= 0:
-        fleet.slots[index, entry["older"]]["newer"] = entry["newer"]
+    unlink(fleet, index, entry, request["priority"])
 
 
 @compiled
@@ -249,34 +203,30 @@ def _finish(fleet: FleetState, index: int, replica: np.void, slot: int, now_ns: 
         fleet.completed[0] += 1
         fleet.completed[fleet.completed[0]] = fleet.slots[index, slot]["request"]
     # The last token's KV is never written: nothing attends to it.
-    _release(
-        fleet,
-        index,
-        replica,
-        slot,
-        pool["sequence_charge"] + request["prompt_tokens"] + request["output_tokens"] - 1,
-    )
+    charged = pool["sequence_charge"] + request["prompt_tokens"] + request["output_tokens"] - 1
+    _release(fleet, index, replica, slot, charged)
 
 
 @compiled
 def _release(fleet: FleetState, index: int, replica: np.void, slot: int, charged: int) -> None:
+    request = fleet.requests[fleet.slots[index, slot]["request"]]
+    fleet.queues[index, request["priority"]]["running"] -= 1
     replica["kv_used"] -= charged
     fleet.free_stack[index, replica["free_slots"]] = slot
     replica["free_slots"] += 1
 
 
 @compiled
-def _preempt_newest(fleet: FleetState, index: int, replica: np.void) -> None:
-    """Give up the newest sequence: its KV is dropped and recomputed when it is admitted again."""
+def _preempt(fleet: FleetState, index: int, replica: np.void, level: int) -> None:
+    """Give up the newest sequence of a priority: its KV is dropped and recomputed when it is admitted again."""
     pool = fleet.pools[replica["pool"]]
-    if replica["prefilling"] > 0:
-        last = (replica["prefill_head"] + replica["prefilling"] - 1) % pool["max_sequences"]
-        slot = fleet.prefill_ring[index, last]
+    slot = ring_remove_newest(fleet, index, level)
+    if slot >= 0:
         entry = fleet.slots[index, slot]
-        replica["prefilling"] -= 1
+        fleet.queues[index, level]["backlog"] -= entry["target"] - entry["done"]
         charged = pool["sequence_charge"] + entry["target"]
     else:
-        slot = replica["newest"]
+        slot = fleet.queues[index, level]["newest"]
         entry = fleet.slots[index, slot]
         request = fleet.requests[entry["request"]]
         generated = entry["generated"] + replica["decode_step"] - entry["entered"]
@@ -287,7 +237,50 @@ def _preempt_newest(fleet: FleetState, index: int, replica: np.void) -> None:
     fleet.requests[entry["request"]]["preemptions"] += 1
     replica["preemptions"] += 1
     _release(fleet, index, replica, slot, charged)
-    _push_front(fleet, replica, entry["request"], replica["clock_ns"])
+    push_front(fleet, index, entry["request"], replica["clock_ns"])
+
+
+@compiled
+def _admit(fleet: FleetState, index: int, replica: np.void, pool: np.void) -> None:
+    """Admit waiting requests while slots, KV memory for the whole prompt and the step's token budget last."""
+    while replica["waiting"] > 0 and pool["step_token_budget"] > replica["decoding"]:
+        level = first_level(fleet, index)
+        number = fleet.queues[index, level]["head"]
+        request = fleet.requests[number]
+        target = request["prompt_tokens"] + request["generated"]
+        charge = pool["sequence_charge"] + target
+        while not _fits(replica, pool, charge):
+            lowest = lowest_running_level(fleet, index)
+            if lowest <= level:
+                return
+            _preempt(fleet, index, replica, lowest)
+        if backlog_up_to(fleet, index, level) >= pool["step_token_budget"] - replica["decoding"]:
+            return
+        pop_front(fleet, index, level, replica["clock_ns"])
+        replica["free_slots"] -= 1
+        slot = fleet.free_stack[index, replica["free_slots"]]
+        entry = fleet.slots[index, slot]
+        entry["request"] = number
+        entry["target"] = target
+        entry["done"] = request["cached_tokens"]
+        entry["chunk"] = 0
+        ring_insert(fleet, index, slot, level)
+        replica["kv_used"] += charge
+        fleet.queues[index, level]["running"] += 1
+        fleet.queues[index, level]["backlog"] += target - entry["done"]
+        if request["admitted_ns"] < 0:
+            request["admitted_ns"] = replica["clock_ns"]
+
+
+@compiled
+def _fits(replica: np.void, pool: np.void, charge: int) -> bool:
+    """Return whether a slot is free and KV memory lasts for one more sequence beside the next step of the others."""
+    if replica["free_slots"] == 0:
+        return False
+    free = pool["kv_capacity"] - replica["kv_used"] - replica["decoding"]
+    if replica["decoding"] + replica["prefilling"] > 0:
+        free -= pool["admission_headroom"]
+    return charge <= free
 
 
 @compiled
@@ -295,15 +288,14 @@ def _plan_step(fleet: FleetState, index: int, replica: np.void) -> None:
     """Choose the next batch and the length of its span; the replica goes idle when there is nothing to do."""
     pool = fleet.pools[replica["pool"]]
     while replica["kv_used"] + replica["decoding"] > pool["kv_capacity"]:
-        _preempt_newest(fleet, index, replica)
+        _preempt(fleet, index, replica, lowest_running_level(fleet, index))
+    _admit(fleet, index, replica, pool)
     budget = pool["step_token_budget"] - replica["decoding"]
     duration = 0
     sampling = replica["decoding"]
     tokens = 0
     position = 0
-    while budget > 0:
-        if position == replica["prefilling"] and not _admit_next(fleet, index, replica, pool):
-            break
+    while budget > 0 and position < replica["prefilling"]:
         slot = fleet.prefill_ring[index, (replica["prefill_head"] + position) % pool["max_sequences"]]
         entry = fleet.slots[index, slot]
         chunk = min(budget, entry["target"] - entry["done"])
@@ -333,7 +325,7 @@ def _plan_step(fleet: FleetState, index: int, replica: np.void) -> None:
         )
         steps = _steps_until_change(fleet, index, replica, pool)
     replica["span_steps"] = steps
-    replica["end_ns"] = _end_of_span(replica)
+    replica["end_ns"] = end_of_span_ns(replica)
 
 
 @compiled
@@ -345,43 +337,9 @@ def _steps_until_change(fleet: FleetState, index: int, replica: np.void, pool: n
     steps = min(steps, (pool["kv_capacity"] - replica["kv_used"]) // replica["decoding"])
     steps = min(steps, pool["max_span"])
     first, growth = replica["first_duration"], replica["duration_growth"]
-    if steps * (float(first) + 0.5 * growth * steps) > _LONGEST_SPAN:
-        steps = max(1, steps_within(first, growth, _LONGEST_SPAN))
+    if steps * (float(first) + 0.5 * growth * steps) > LONGEST_SPAN:
+        steps = max(1, steps_within(first, growth, LONGEST_SPAN))
     return steps
-
-
-@compiled
-def _admit_next(fleet: FleetState, index: int, replica: np.void, pool: np.void) -> bool:
-    """Admit the first waiting request if a slot and KV memory for its whole prompt are free."""
-    if replica["waiting"] == 0 or replica["free_slots"] == 0:
-        return False
-    number = replica["waiting_head"]
-    request = fleet.requests[number]
-    target = request["prompt_tokens"] + request["generated"]
-    charge = pool["sequence_charge"] + target
-    running = replica["decoding"] + replica["prefilling"]
-    free = pool["kv_capacity"] - replica["kv_used"] - replica["decoding"]
-    if running > 0:
-        free -= pool["admission_headroom"]
-    if charge > free:
-        return False
-    _account_waiting(fleet, replica, replica["clock_ns"])
-    replica["waiting_head"] = request["next"]
-    replica["waiting"] -= 1
-    replica["free_slots"] -= 1
-    slot = fleet.free_stack[index, replica["free_slots"]]
-    ring_end = (replica["prefill_head"] + replica["prefilling"]) % pool["max_sequences"]
-    fleet.prefill_ring[index, ring_end] = slot
-    replica["prefilling"] += 1
-    replica["kv_used"] += charge
-    entry = fleet.slots[index, slot]
-    entry["request"] = number
-    entry["target"] = target
-    entry["done"] = request["cached_tokens"]
-    entry["chunk"] = 0
-    if request["admitted_ns"] < 0:
-        request["admitted_ns"] = replica["clock_ns"]
-    return True
 
 
 @compiled
@@ -398,103 +356,3 @@ def _chunk_duration(pool: np.void, past: int, chunk: int) -> int:
         window_pairs = below * past + below * (below + 1) // 2 + (chunk - below) * window
         duration += max(window_pairs * pool["window_pair_duration"], min(past, window) * pool["window_duration"])
     return duration
-
-
-@compiled
-def _push_back(fleet: FleetState, replica: np.void, request: int, now_ns: int) -> None:
-    _account_waiting(fleet, replica, now_ns)
-    fleet.requests[request]["next"] = -1
-    if replica["waiting"] == 0:
-        replica["waiting_head"] = request
-    else:
-        fleet.requests[replica["waiting_tail"]]["next"] = request
-    replica["waiting_tail"] = request
-    replica["waiting"] += 1
-
-
-@compiled
-def _push_front(fleet: FleetState, replica: np.void, request: int, now_ns: int) -> None:
-    _account_waiting(fleet, replica, now_ns)
-    if replica["waiting"] == 0:
-        replica["waiting_tail"] = request
-        fleet.requests[request]["next"] = -1
-    else:
-        fleet.requests[request]["next"] = replica["waiting_head"]
-    replica["waiting_head"] = request
-    replica["waiting"] += 1
-
-
-@compiled
-def _interval(fleet: FleetState, time_ns: int) -> int:
-    return min(time_ns // fleet.interval_ns, fleet.timeline.shape[1] - 1)
-
-
-@compiled
-def _interval_end(fleet: FleetState, interval: int) -> int:
-    """Return the end of a timeline interval [ns]; the last one has none."""
-    if interval >= fleet.timeline.shape[1] - 1:
-        return NEVER
-    return (interval + 1) * fleet.interval_ns
-
-
-@compiled
-def _account_waiting(fleet: FleetState, replica: np.void, now_ns: int) -> None:
-    """Add `waiting x time` since the last change of the queue, split at the timeline's intervals."""
-    start = replica["waiting_since_ns"]
-    replica["waiting_since_ns"] = now_ns
-    if replica["waiting"] == 0:
-        return
-    interval = _interval(fleet, start)
-    while start < now_ns:
-        end = min(now_ns, _interval_end(fleet, interval))
-        fleet.timeline[replica["pool"], interval]["waiting_ns"] += replica["waiting"] * (end - start)
-        start = end
-        interval += 1
-
-
-@compiled
-def _account_span(fleet: FleetState, replica: np.void, until_ns: int) -> None:
-    """Add the running span to the timeline: time exactly, tokens to the interval in which their step ends."""
-    first, growth = replica["first_duration"], replica["duration_growth"]
-    running = replica["decoding"] + replica["prefilling"]
-    steps_before = 0
-    kv_before = 0.0
-    start = replica["clock_ns"]
-    interval = _interval(fleet, start)
-    while True:
-        end = min(until_ns, _interval_end(fleet, interval))
-        if end == replica["end_ns"]:
-            steps = replica["span_steps"]
-        else:
-            limit = ((end - replica["clock_ns"] + 1) << FRACTION_BITS) - 1 - replica["remainder"]
-            steps = min(steps_within(first, growth, limit), replica["span_steps"])
-        row = fleet.timeline[replica["pool"], interval]
-        row["busy_ns"] += end - start
-        row["running_ns"] += running * (end - start)
-        row["decode_tokens"] += replica["decoding"] * (steps - steps_before)
-        if steps > steps_before:
-            row["prefill_tokens"] += replica["prefill_tokens"]
-        kv_until = _kv_integral(replica, steps, ((end - replica["clock_ns"]) << FRACTION_BITS))
-        row["kv_token_ns"] += kv_until - kv_before
-        kv_before = kv_until
-        if end >= until_ns:
-            return
-        steps_before = steps
-        start = end
-        interval += 1
-
-
-@compiled
-def _kv_integral(replica: np.void, steps: int, elapsed: int) -> float:
-    """Return the integral of KV use since the start of the span [token ns].
-
-    In step j of a span `kv_used + (j + 1) decoding` entries are in use for `first + j growth`; the sum over the
-    `steps` that have ended is closed, and the step under way counts with the time that it has had.
-    """
-    first, growth = float(replica["first_duration"]), float(replica["duration_growth"])
-    kv, added = float(replica["kv_used"] + replica["decoding"]), float(replica["decoding"])
-    below = 0.5 * steps * (steps - 1.0)
-    squares = steps * (steps - 1.0) * (2.0 * steps - 1.0) / 6.0
-    whole = steps * kv * first + below * (kv * growth + added * first) + squares * added * growth
-    under_way = elapsed - (steps * first + below * growth)
-    return (whole + (kv + steps * added) * under_way) / (1 << FRACTION_BITS)

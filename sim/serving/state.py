@@ -36,8 +36,6 @@ REPLICA = np.dtype(
         ("decoding", np.int64),  # sequences that gain a token in each step
         ("prefilling", np.int64),  # sequences admitted and not yet decoding
         ("waiting", np.int64),
-        ("waiting_head", np.int64),
-        ("waiting_tail", np.int64),
         ("waiting_since_ns", np.int64),  # until when the waiting integral has been taken
         ("outstanding", np.int64),  # requests routed here and not finished
         ("context", np.int64),  # tokens that the decoding sequences attend to in the next step
@@ -47,11 +45,20 @@ REPLICA = np.dtype(
         ("prefill_tokens", np.int64),  # prompt tokens in the running step
         ("prefill_head", np.int64),  # ring of prefilling slots, in order of admission
         ("free_slots", np.int64),
-        ("newest", np.int64),  # newest decoding slot, -1 when none
         ("finish_size", np.int64),
         ("crossing_size", np.int64),
         ("steps", np.int64),  # engine iterations done
         ("preemptions", np.int64),
+    ]
+)
+
+QUEUE = np.dtype(
+    [
+        ("head", np.int64),  # first waiting request of this priority, -1 when none
+        ("tail", np.int64),
+        ("running", np.int64),  # admitted sequences of this priority
+        ("backlog", np.int64),  # tokens that these still have to prefill
+        ("newest", np.int64),  # newest decoding slot of this priority, -1 when none
     ]
 )
 
@@ -79,7 +86,7 @@ SLOT = np.dtype(
         ("chunk", np.int64),  # tokens prefilled in the running step
         ("generated", np.int64),  # output tokens when decoding began
         ("entered", np.int64),  # decode step at which decoding began
-        ("older", np.int64),  # decoding slots as a list in order of admission
+        ("older", np.int64),  # decoding slots of one priority as a list in order of admission
         ("newer", np.int64),
     ]
 )
@@ -103,6 +110,7 @@ REQUEST = np.dtype(
         ("replica", np.int32),
         ("preemptions", np.int32),
         ("class_index", np.int16),
+        ("priority", np.int8),  # 0 goes first
         ("outcome", np.int8),
     ]
 )
@@ -134,6 +142,9 @@ class FleetState(NamedTuple):
 
     sequence_duration: NDArray[np.int64]
     """Duration of the per-sequence part by sequences that sample [2**-20 ns], shape (P, S + 1)."""
+
+    queues: NDArray[np.void]
+    """What waits and runs by priority, shape (R, L), dtype QUEUE."""
 
     slots: NDArray[np.void]
     """Slot records, shape (R, S), dtype SLOT."""
@@ -191,13 +202,16 @@ def empty_fleet(
     replicas = np.zeros(count, REPLICA)
     replicas["pool"] = replica_pools
     replicas["end_ns"] = NEVER
-    replicas["waiting_head"] = replicas["waiting_tail"] = replicas["newest"] = -1
+    levels = int(requests["priority"].max(initial=0)) + 1
+    queues = np.zeros((count, levels), QUEUE)
+    queues["head"] = queues["tail"] = queues["newest"] = -1
     replicas["free_slots"] = pools["max_sequences"][replica_pools]
     return FleetState(
         replicas=replicas,
         pools=pools,
         linear_duration=linear_duration,
         sequence_duration=sequence_duration,
+        queues=queues,
         slots=np.zeros((count, slots), SLOT),
         heaps=np.zeros((count, 2, slots), HEAP_ENTRY),
         prefill_ring=np.zeros((count, slots), np.int64),

@@ -57,6 +57,9 @@ class TrafficSpec(Spec):
     trace_speed: PositiveNumber = 1.0
     """How many times faster than recorded a trace is replayed [1]."""
 
+    priority: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
+    """Class of service: a lower number is admitted first, and takes the place of a higher one where there is none."""
+
     @model_validator(mode="after")
     def _something_to_send(self) -> Self:
         if self.workload is None and self.trace is None:

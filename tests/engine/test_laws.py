@@ -22,6 +22,7 @@ EMPTY = (
     "kv_used", "context", "window_context", "window_growing", "decoding", "prefilling", "waiting", "outstanding",
     "finish_size", "crossing_size",
 )  # fmt: skip
+EMPTY_QUEUE = {"head": -1, "running": 0, "backlog": 0, "newest": -1}
 
 
 @st.composite
@@ -62,6 +63,7 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
         "intervals": 40,
         "seed": draw(st.integers(0, 1000)),
         "follows": follows,
+        "priority": generator.integers(0, draw(st.sampled_from([1, 1, 2, 3])), count),
         "gaps_s": np.where(generator.random(count) < 0.3, 0.0, generator.random(count) * 10 * gap_s),
     }
 
@@ -101,6 +103,8 @@ def test_everything_is_conserved(fleet_builder: Any, arguments: dict[str, Any]) 
     assert (requests["outcome"] == 1).all()
     for column in EMPTY:
         assert (replicas[column] == 0).all(), column
+    for column, empty in EMPTY_QUEUE.items():
+        assert (fleet.queues[column] == empty).all(), column
     assert timeline["arrivals"].sum() == len(requests)
     assert replicas["preemptions"].sum() == requests["preemptions"].sum()
     decoded = (requests["output_tokens"] - 1 - requests["preemptions"]).sum()
@@ -115,15 +119,17 @@ def test_everything_is_conserved(fleet_builder: Any, arguments: dict[str, Any]) 
 
 @given(arguments=fleets())
 def test_times_are_in_order_and_first_come_is_first_admitted(fleet_builder: Any, arguments: dict[str, Any]) -> None:
+    """Within a priority; a request of lower priority may come later than one that arrived after it."""
     fleet, _ = finished(fleet_builder(**arguments))
     requests = fleet.requests
     assert (requests["admitted_ns"] >= requests["arrival_ns"]).all()
     assert (requests["first_token_ns"] > requests["admitted_ns"]).all()
     assert (requests["finished_ns"] >= requests["first_token_ns"]).all()
     for index in range(len(fleet.replicas)):
-        mine = requests[requests["replica"] == index]
-        mine = mine[np.argsort(mine["arrival_ns"], kind="stable")]
-        assert (np.diff(mine["admitted_ns"]) >= 0).all()
+        for level in range(3):
+            mine = requests[(requests["replica"] == index) & (requests["priority"] == level)]
+            mine = mine[np.argsort(mine["arrival_ns"], kind="stable")]
+            assert (np.diff(mine["admitted_ns"]) >= 0).all()
 
 
 @given(arguments=fleets())
@@ -326,3 +332,43 @@ def test_follow_ups_after_the_end_of_the_arrivals_are_not_sent(fleet_builder: An
         fleet, _ = finished(builder, engine)
         assert fleet.requests["outcome"].tolist() == [1, 1, 0]
         assert fleet.requests["arrival_ns"].tolist() == [0, 150_000_000, -1]
+
+
+def test_priority_goes_first_and_takes_the_place_of_the_lowest(fleet_builder: Any) -> None:
+    """Two slots are taken by low priority; a high one preempts the newer, a middle one waits for nobody to give way."""
+    builder = fleet_builder(
+        [0.0, 0.0, 0.055, 0.055], prompt=1, output=50, base_s=0.01, max_sequences=2, priority=[2, 2, 0, 1]
+    )
+    for engine in (CompiledEngine, SimpyEngine):
+        fleet, _ = finished(builder, engine)
+        admitted, finish = fleet.requests["admitted_ns"], fleet.requests["finished_ns"]
+        assert fleet.requests["preemptions"].tolist() == [1, 1, 0, 0]
+        assert admitted[2:].tolist() == [60_000_000, 60_000_000]
+        assert finish[2:].max() < finish[:2].min()
+
+
+def test_the_high_priority_does_not_feel_the_low_one(fleet_builder: Any) -> None:
+    """Where steps cost the same whatever the batch, preemptive priority serves the first class as if alone."""
+    generator = np.random.default_rng(8)
+    arrivals = np.sort(generator.random(400)) * 40
+    priority = generator.integers(0, 2, 400)
+    output = generator.integers(1, 60, 400)
+    common = {"output": output, "base_s": 0.01, "max_sequences": 3}
+    both, _ = finished(fleet_builder(arrivals, priority=priority, **common))
+    first = priority == 0
+    alone, _ = finished(fleet_builder(arrivals[first], **common | {"output": output[first]}))
+    waits = both.requests["admitted_ns"][first] - both.requests["arrival_ns"][first]
+    alone_waits = alone.requests["admitted_ns"] - alone.requests["arrival_ns"]
+    # Steps of the other class shift boundaries by less than one step.
+    assert np.abs(np.quantile(waits, [0.5, 0.9, 0.99]) - np.quantile(alone_waits, [0.5, 0.9, 0.99])).max() <= 10_000_000
+    low_waits = both.requests["admitted_ns"][~first] - both.requests["arrival_ns"][~first]
+    assert low_waits.mean() > 10 * waits.mean()
+
+
+def test_a_high_priority_prompt_does_not_queue_behind_a_long_low_one(fleet_builder: Any) -> None:
+    builder = fleet_builder(
+        [0.0, 0.015], prompt=[1000, 10], output=2, base_s=0.01, max_sequences=4, step_token_budget=20, priority=[1, 0]
+    )
+    fleet, _ = finished(builder)
+    assert fleet.requests["first_token_ns"][1] == 30_000_000
+    assert fleet.requests["first_token_ns"][0] > 500_000_000

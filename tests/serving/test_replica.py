@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.serving.heap import heap_pop, heap_push, heap_remove
-from sim.serving.replica import span_duration, steps_within
+from sim.serving.span import span_duration, steps_within
 from sim.serving.state import HEAP_ENTRY
 
 
