@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, Any
 from sim.version import __version__
 
 if TYPE_CHECKING:
+    from sim.comparison import Comparison, compare
     from sim.results.result import Result
-    from sim.simulation import Comparison, compare, simulate
+    from sim.simulation import simulate
     from sim.specs.errors import InputError
     from sim.specs.library import default_library as library
     from sim.specs.resolved import Scenario
     from sim.specs.resolved import load_scenario as load
 
 _HOMES = {
-    "Comparison": ("sim.simulation", "Comparison"),
+    "Comparison": ("sim.comparison", "Comparison"),
     "InputError": ("sim.specs.errors", "InputError"),
     "Result": ("sim.results.result", "Result"),
     "Scenario": ("sim.specs.resolved", "Scenario"),
-    "compare": ("sim.simulation", "compare"),
+    "compare": ("sim.comparison", "compare"),
     "library": ("sim.specs.library", "default_library"),
     "load": ("sim.specs.resolved", "load_scenario"),
     "simulate": ("sim.simulation", "simulate"),

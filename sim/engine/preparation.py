@@ -1,0 +1,165 @@
+"""From a scenario to what an engine runs: pools deployed, requests drawn or read, everything checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.demand.generate import generate_class
+from sim.demand.streams import stream
+from sim.demand.trace import Trace, merge_traces
+from sim.demand.trace_files import read_trace
+from sim.engine.run import RunPlan, longest_requests
+from sim.serving.deployment import LONGEST_SPAN, NANOSECONDS, Deployment, deploy
+from sim.specs.errors import InputError, Problem
+from sim.specs.resolved import Scenario
+from sim.specs.scenario import ScenarioSpec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario whose pools are deployed; traces follow per replication."""
+
+    scenario: Scenario
+    deployments: list[Deployment]
+
+
+def prepare(scenarios: Sequence[Scenario]) -> list[Prepared]:
+    """Return scenarios with their pools deployed.
+
+    Raises
+    ------
+    InputError
+        Everything that keeps any pool from serving.
+
+    """
+    prepared: list[Prepared] = []
+    problems: list[Problem] = []
+    for scenario in scenarios:
+        try:
+            prepared.append(Prepared(scenario, deploy(scenario)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return prepared
+
+
+def common_trace(prepared: Sequence[Prepared], replication: int) -> Trace:
+    """Return the requests that all scenarios meet; recorded classes are the same in every replication.
+
+    Raises
+    ------
+    InputError
+        Unreadable traces, classes that the scenario does not know, or no request at all.
+
+    """
+    scenario = prepared[0].scenario
+    spec = scenario.spec
+    traces: list[Trace] = []
+    problems: list[Problem] = []
+    for name, traffic in spec.traffic.items():
+        try:
+            file = scenario.trace_file(name)
+            if file is not None:
+                traces.append(read_trace(file, name).scaled(1.0 / traffic.trace_speed))
+                continue
+            assert traffic.workload is not None, "a class without a trace has a workload"
+            workload = scenario.workloads[traffic.workload]
+            rate = workload.rate.value if traffic.rate is None else traffic.rate
+            traces.append(generate_class(workload, rate, spec.duration, spec.start_hour, spec.seed, name, replication))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    trace = merge_traces(traces)
+    unknown = [name for name in trace.classes if name not in spec.traffic]
+    if unknown:
+        remedy = "Add them to `traffic`, or leave out the column `class`."
+        raise InputError(
+            [Problem("a trace has classes that the scenario does not know", scenario.raw.file, "traffic",
+                     ", ".join(unknown), remedy)]
+        )  # fmt: skip
+    if trace.requests == 0:
+        remedy = "Raise the rates or the duration."
+        raise InputError([Problem("no request arrives at all", scenario.raw.file, "traffic", remedy=remedy)])
+    return trace
+
+
+def plan_run(prepared: Prepared, trace: Trace, replication: int, max_span: int = LONGEST_SPAN) -> RunPlan:
+    """Return one run of a scenario on a trace.
+
+    Raises
+    ------
+    InputError
+        A trace shorter than the warm-up, or requests that can never be served.
+
+    """
+    scenario = prepared.scenario
+    spec = scenario.spec
+    pools = [
+        [index for index, pool in enumerate(spec.fleet) if name in scenario.classes_served(pool)]
+        for name in trace.classes
+    ]
+    plan = RunPlan(
+        trace=trace,
+        deployments=prepared.deployments,
+        pools_of_class=pools,
+        router=spec.router,
+        priorities=[spec.traffic[name].priority for name in trace.classes],
+        draws=_routing_draws(spec, trace, replication),
+        arrivals_end_ns=_arrivals_end_ns(scenario, trace),
+        drain_ns=round(spec.drain * NANOSECONDS),
+        interval_ns=round(spec.timeline_interval * NANOSECONDS),
+        max_span=max_span,
+    )
+    if spec.warm_up * NANOSECONDS >= plan.arrivals_end_ns:
+        raise InputError(
+            [Problem(f"the trace lasts {plan.arrivals_end_ns / NANOSECONDS:.0f} s, all of it warm-up",
+                     scenario.raw.file, "warm_up", spec.warm_up, "Shorten the warm-up.")]
+        )  # fmt: skip
+    _check_lengths(scenario, plan)
+    return plan
+
+
+def _routing_draws(spec: ScenarioSpec, trace: Trace, replication: int) -> NDArray[np.float64]:
+    count = trace.requests if spec.router == "power_of_two" else 0
+    return stream(spec.seed, "routing", replication).random((count, 2))
+
+
+def _arrivals_end_ns(scenario: Scenario, trace: Trace) -> int:
+    """Return the end of the arrivals: the stated duration where any class is synthetic, else the last request's."""
+    recorded = int(trace.arrival_ns[-1]) + 1
+    if all(traffic.trace is not None for traffic in scenario.spec.traffic.values()):
+        return recorded
+    return max(recorded, round(scenario.spec.duration * NANOSECONDS))
+
+
+def _check_lengths(scenario: Scenario, plan: RunPlan) -> None:
+    """Raise InputError when some request can never be served and the scenario does not say to reject it."""
+    if scenario.spec.oversized_requests == "reject":
+        return
+    trace = plan.trace
+    total = trace.prompt_tokens + trace.output_tokens
+    problems = []
+    for index, (name, limit) in enumerate(zip(trace.classes, longest_requests(plan), strict=True)):
+        oversized = (trace.class_index == index) & (total > limit)
+        if oversized.any():
+            longest = int(total[oversized].max())
+            pools = ", ".join(plan.deployments[pool].pool for pool in plan.pools_of_class[index])
+            problems.append(
+                Problem(
+                    f"{int(oversized.sum())} of {int((trace.class_index == index).sum())} requests can never be "
+                    f"served: the longest has {longest} tokens, pool {pools} of {scenario.scenario_id} holds {limit} "
+                    "(context length and KV memory)",
+                    scenario.raw.file,
+                    f"traffic.{name}",
+                    remedy="Serve a model with longer context, give replicas more memory, or write "
+                    "`oversized_requests: reject` to count them as rejected.",
+                )
+            )
+    if problems:
+        raise InputError(problems)
