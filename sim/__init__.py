@@ -18,6 +18,9 @@ from sim.version import __version__
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison, compare
+    from sim.planning.horizon import Horizon, load_horizon
+    from sim.planning.plan import Plan, plan
+    from sim.planning.sizing import size
     from sim.results.result import Result
     from sim.simulation import simulate
     from sim.specs.errors import InputError
@@ -27,25 +30,35 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Comparison": ("sim.comparison", "Comparison"),
+    "Horizon": ("sim.planning.horizon", "Horizon"),
     "InputError": ("sim.specs.errors", "InputError"),
+    "Plan": ("sim.planning.plan", "Plan"),
     "Result": ("sim.results.result", "Result"),
     "Scenario": ("sim.specs.resolved", "Scenario"),
     "compare": ("sim.comparison", "compare"),
     "library": ("sim.specs.library", "default_library"),
     "load": ("sim.specs.resolved", "load_scenario"),
+    "load_horizon": ("sim.planning.horizon", "load_horizon"),
+    "plan": ("sim.planning.plan", "plan"),
     "simulate": ("sim.simulation", "simulate"),
+    "size": ("sim.planning.sizing", "size"),
 }
 
 __all__ = [
     "Comparison",
+    "Horizon",
     "InputError",
+    "Plan",
     "Result",
     "Scenario",
     "__version__",
     "compare",
     "library",
     "load",
+    "load_horizon",
+    "plan",
     "simulate",
+    "size",
 ]
 
 

@@ -6,21 +6,59 @@ Imports are inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
+import os
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from sim.cli_fidelity import calibrate_command, import_model_command, validate_command
+from sim.cli_plan import plan_command
+from sim.cli_planning import size_command
+from sim.cli_traffic import fit_workload_command, import_group
 from sim.version import __version__
 
-if TYPE_CHECKING:
-    from rich.console import Console
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+EXIT_READER_GONE = 141
+"""What a shell reports of a program that wrote to a pipe nobody reads any more."""
 
-KINDS = ("hardware", "model", "serving_stack", "workload", "scenario")
+
+def _known_kind(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return a kind of entry, also of its plural or folder; looked up when needed, so that `--help` loads nothing."""
+    if value is None:
+        return None
+    from sim.specs.errors import suggest
+    from sim.specs.library import KINDS
+
+    for kind, (folder, _) in KINDS.items():
+        if value in (kind, f"{kind}s", folder):
+            return kind
+    raise click.BadParameter(f"{value!r} is no kind of entry. {suggest(value, KINDS)}")
+
+
+class _Group(click.Group):
+    """Commands with near-miss suggestions."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the arguments."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5)
+            if close and "Did you mean" not in error.message:
+                raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from None
+            raise
+
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 _set_option = click.option(
@@ -33,23 +71,6 @@ _trace_option = click.option(
 )  # fmt: skip
 
 
-class _Group(click.Group):
-    """Commands with near-miss suggestions."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5)
-            if close:
-                raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from None
-            raise
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="fleetcast")
 def main() -> None:
@@ -60,38 +81,51 @@ def main() -> None:
     fleetcast show vr200-nvl72              one entry, with its sources
     fleetcast run quickstart -o out/first   simulate, print the tables, write Parquet
     """
+    # A file name or a sign that the terminal cannot write is no reason to stop.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
-@main.command("list")
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+main.add_command(size_command)
+main.add_command(plan_command)
+main.add_command(import_group)
+import_group.add_command(import_model_command)
+main.add_command(validate_command)
+main.add_command(calibrate_command)
+main.add_command(fit_workload_command)
+
+
+@main.command("list", short_help="List what the library holds.")
+@click.argument("kind", callback=_known_kind, required=False)
 @_json_option
 def list_command(kind: str | None, as_json: bool) -> None:
-    """List what the library holds, all of it or one KIND.
+    """List what the library holds, all of it or one KIND: hardware, model, serving_stack, workload or scenario.
 
     \b
     fleetcast list
     fleetcast list hardware --json
     """
-    with _bad_input():
+    with _told():
+        from sim.reporting.console import show as show_table
         from sim.reporting.listing import listing
         from sim.reporting.terminal import library_table
-        from sim.specs.library import default_library
+        from sim.specs.library import KINDS, default_library
 
         library = default_library()
         entries = {each: listing(library, each) for each in ([kind] if kind else KINDS)}
         if as_json:
-            click.echo(json.dumps(entries, indent=2))
+            _print_json(entries)
             return
-        console = _console()
         for position, (each, rows) in enumerate(entries.items()):
             if position:
-                console.print()
-            console.print(library_table(each, rows))
+                click.echo()
+            show_table(library_table(each, rows))
 
 
-@main.command()
+@main.command(short_help="Show one entry of the library, with its sources.")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="Needed only where two kinds share a name.")
+@click.option("--kind", callback=_known_kind, help="Needed only where two kinds share a name.")
 @_json_option
 def show(name: str, kind: str | None, as_json: bool) -> None:
     """Show one entry of the library: its file with sources, and what is computed from it.
@@ -100,26 +134,23 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     fleetcast show gpt-oss-120b
     fleetcast show realtime-chat --json
     """
-    with _bad_input():
+    with _told():
         from sim.reporting.listing import computed
         from sim.specs.library import default_library
 
-        library = default_library()
-        kind = kind or _kind_of(name)
-        found = library.load(kind, name)
+        found = default_library().load(kind or _kind_of(name), name)
         values = computed(found.spec)
         if as_json:
-            document = found.spec.model_dump(mode="json", exclude_none=True)
-            click.echo(json.dumps({"document": document, "computed": values}, indent=2))
+            _print_json({"document": found.spec.model_dump(mode="json", exclude_none=True), "computed": values})
             return
         click.echo(Path(found.raw.file).read_text(encoding="utf-8").rstrip())
         if values:
             click.echo("\n# computed from the above")
             for key, value in values.items():
-                click.echo(f"# {key}: {value}")
+                click.echo(f"# {key}: {value:,.6g}" if isinstance(value, float) else f"# {key}: {value}")
 
 
-@main.command()
+@main.command(short_help="Check an entry or a file, without running it.")
 @click.argument("name")
 @_set_option
 @_trace_option
@@ -131,14 +162,20 @@ def check(name: str, changes: tuple[str, ...], trace: str | None, as_json: bool)
     fleetcast check quickstart
     fleetcast check my/hardware_profiles/x.yaml
     """
-    with _bad_input():
+    with _told():
         kind = _kind_of(name)
         if kind != "scenario":
             from sim.specs.library import default_library
 
+            if changes or trace:
+                raise click.UsageError(f"--set and --trace are for scenarios; {name} is of kind {kind}")
             default_library().load(kind, name)
-            click.echo(json.dumps({"ok": True, "kind": kind}) if as_json else f"{name}: {kind} is in order")
+            if as_json:
+                _print_json({"ok": True, "kind": kind})
+            else:
+                click.echo(f"{name}: {kind} is in order")
             return
+        from sim.reporting.console import show as show_table
         from sim.reporting.terminal import pools_table
         from sim.results.manifest import pool_record
         from sim.simulation import check as check_scenario
@@ -150,13 +187,13 @@ def check(name: str, changes: tuple[str, ...], trace: str | None, as_json: bool)
             {"scenario": variant.scenario_id, **pool_record(each)} for variant, found in variants for each in found
         ]
         if as_json:
-            click.echo(json.dumps({"ok": True, "kind": "scenario", "pools": pools}, indent=2))
+            _print_json({"ok": True, "kind": "scenario", "pools": pools})
             return
-        _console().print(pools_table(pools))
+        show_table(pools_table(pools))
         click.echo(f"\n{name}: scenario is in order")
 
 
-@main.command()
+@main.command(short_help="Simulate a scenario, print tables, write Parquet.")
 @click.argument("name", metavar="SCENARIO")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory to write; it must not exist.")
 @click.option("--overwrite", is_flag=True, help="Replace an older result in the output directory.")
@@ -165,7 +202,8 @@ def check(name: str, changes: tuple[str, ...], trace: str | None, as_json: bool)
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams.")
 @click.option("--replications", type=click.IntRange(min=1), default=1, show_default=True,
               help="Independent repetitions; from 2 on, intervals are over them.")  # fmt: skip
-@click.option("--engine", type=click.Choice(["auto", "simpy", "compiled"]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "simpy", "compiled"]), default="auto", show_default=True,
+              help="Both give the same result; simpy is the reference, compiled the fast one.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @_json_option
 def run(
@@ -185,59 +223,74 @@ def run(
     \b
     fleetcast run quickstart -o out/first
     fleetcast run quickstart -o out/azure --trace chat=AzureLLMInferenceTrace_conv.csv
-    fleetcast run quickstart --set alternatives.rubin.'fleet.serving.replicas'=2 --replications 5
+    fleetcast run quickstart --set alternatives.vera-rubin.fleet.serving.replicas=2 --replications 5
     """
-    with _bad_input():
+    with _told():
+        from sim.reporting.console import progress, show
         from sim.reporting.terminal import result_page, result_tables
-        from sim.results.writing import REPORT, check_free
+        from sim.results.writing import REPORT
         from sim.simulation import simulate
         from sim.specs.resolved import load_scenario
 
         edits = _changes(changes)
         if seed is not None:
+            if "seed" in edits:
+                raise click.UsageError("the seed is given twice, by --seed and by --set")
             edits["seed"] = seed
         if output is not None:
-            check_free(output, overwrite)
+            _check_place(output, overwrite)
+        elif overwrite:
+            raise click.UsageError("--overwrite needs --output")
         scenario = load_scenario(name, edits, _replay(trace))
-        with _progress(quiet) as progress:
-            result = simulate(scenario, replications, engine, progress=progress)
+        with progress(quiet) as told:
+            result = simulate(scenario, replications, engine, progress=told)
         if output is not None:
             result.save(output, overwrite, {REPORT: result_page(result)})
+        manifest = result.manifest
         if as_json:
-            click.echo(json.dumps(result.to_json(), indent=2))
+            # What differs between two equal runs is no part of the answer.
+            _print_json({key: value for key, value in result.to_json().items() if key != "wall_s"})
         else:
-            _console().print(result_tables(result))
+            show(result_tables(result))
             if output is not None:
-                click.echo(
-                    f"\nWritten: {output}/ (requests, timeline and summary as Parquet; manifest.json; report.html)"
-                )
+                click.echo(f"\nWritten: {output}/ (requests, timeline and summary as Parquet, manifest.json, {REPORT})")
+        if not quiet:
+            click.echo(
+                f"{manifest['requests']:,} requests, {manifest['events']:,} events, {manifest['wall_s']:.1f} s, "
+                f"{manifest['engine']} engine",
+                err=True,
+            )
 
 
-@main.command()
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+@main.command(short_help="Print the JSON Schema of YAML files, for editors.")
+@click.argument("kind", callback=_known_kind, required=False)
 def schema(kind: str | None) -> None:
     """Print the JSON Schema of a KIND of YAML file, for editors; all of them without KIND.
 
     \b
     fleetcast schema scenario > scenario.schema.json
     """
-    from sim.specs.library import KINDS as SPECS
+    with _told():
+        from sim.reporting.editor_schema import editor_schema
+        from sim.specs.library import KINDS
 
-    schemas = {name: spec.model_json_schema() for name, (_, spec) in SPECS.items()}
-    click.echo(json.dumps(schemas[kind] if kind else schemas, indent=2))
+        schemas = {name: editor_schema(spec) for name, (_, spec) in KINDS.items()}
+        _print_json(schemas[kind] if kind else schemas)
 
 
 def _kind_of(name: str) -> str:
     """Return the kind of an entry, from its file or from the library."""
     from sim.specs.errors import InputError, Problem, suggest
-    from sim.specs.library import default_library
+    from sim.specs.library import KINDS, default_library, located
     from sim.specs.reading import read_yaml
 
     if name.endswith((".yaml", ".yml")):
         raw = read_yaml(Path(name))
-        kind = raw.data.get("kind")
+        kind, extended = raw.data.get("kind"), raw.data.get("extends")
+        if kind is None and isinstance(extended, str):
+            return _kind_of(str(located(extended, raw.file)) if extended.endswith((".yaml", ".yml")) else extended)
         if kind not in KINDS:
-            raise InputError([Problem("unknown kind of file", name, "kind", kind, suggest(str(kind), KINDS))])
+            raise InputError([raw.problem("unknown kind of file", ("kind",), kind, suggest(str(kind), KINDS))])
         return str(kind)
     library = default_library()
     kinds = library.kinds_of(name)
@@ -250,11 +303,13 @@ def _kind_of(name: str) -> str:
 
 
 def _replay(trace: str | None) -> tuple[str | None, str] | None:
-    """Return the class and the file of `--trace`."""
+    """Return the class and the file of `--trace`; a file whose name holds `=` is a file all the same."""
     if trace is None:
         return None
-    name, _, file = trace.rpartition("=")
-    return name or None, str(Path(file).absolute())
+    if Path(trace).exists():
+        return None, trace
+    name, _, file = trace.partition("=")
+    return (name, file) if file else (None, trace)
 
 
 def _changes(settings: tuple[str, ...]) -> dict[str, object]:
@@ -269,44 +324,54 @@ def _changes(settings: tuple[str, ...]) -> dict[str, object]:
         path, equals, value = setting.partition("=")
         if not equals or not path:
             problems.append(Problem("not a change", "--set", value=setting, remedy="Write PATH=VALUE."))
-            continue
-        try:
-            changes[path] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            problems.append(Problem("the value is not valid YAML", "--set", path, value))
+        elif path in changes:
+            problems.append(Problem("is given twice", "--set", path, value, "Keep one of them."))
+        else:
+            try:
+                changes[path] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                problems.append(Problem("the value is not valid YAML", "--set", path, value, "Put it in quotes."))
     if problems:
         raise InputError(problems)
     return changes
 
 
-def _console() -> Console:
-    """Return a console on stdout: as wide as the terminal, or fixed, plain and deterministic elsewhere."""
-    from rich.console import Console
+def _check_place(output: Path, overwrite: bool) -> None:
+    """Raise for an output directory that cannot be written, before the work and not after it."""
+    from sim.results.writing import check_free
+    from sim.specs.errors import InputError, Problem
 
-    from sim.reporting.terminal import PLAIN_WIDTH
+    check_free(output, overwrite=True)
+    if output.exists() and not overwrite:
+        remedy = "Choose another directory, or add --overwrite to replace what is in it."
+        raise InputError([Problem("exists already", str(output), remedy=remedy)])
+    above = next(parent for parent in output.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.trial-", dir=above):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        remedy = "Choose another directory."
+        raise InputError([Problem(f"cannot be written: {above}: {reason}", str(output), remedy=remedy)]) from None
 
-    if sys.stdout.isatty():
-        return Console()
-    return Console(width=PLAIN_WIDTH, no_color=True, force_terminal=False)
+
+def _print_json(value: object) -> None:
+    """Print strict JSON: what is not a finite number is null."""
+    click.echo(json.dumps(_strict(value), indent=2, allow_nan=False))
+
+
+def _strict(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return value
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
-    """Show how far the work is, on stderr and only on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("preparing", total=1.0)
-        yield lambda what, fraction: bar.update(task, description=what, completed=fraction)
-
-
-@contextmanager
-def _bad_input() -> Iterator[None]:
+def _told() -> Iterator[None]:
     """Turn bad input into one clear message and exit code 2, and an interrupt into exit code 130."""
     from sim.specs.errors import InputError
 
@@ -317,10 +382,23 @@ def _bad_input() -> Iterator[None]:
         click.echo(f"{count} problem{'s' if count > 1 else ''}:" if count > 1 else "Problem:", err=True)
         for problem in error.problems:
             click.echo(f"  {problem}", err=True)
-        raise SystemExit(2) from None
-    except (FileExistsError, PermissionError, NotADirectoryError) as error:
-        click.echo(f"Problem:\n  {error}", err=True)
-        raise SystemExit(2) from None
+        raise SystemExit(EXIT_BAD_INPUT) from None
+    except BrokenPipeError:
+        # Whoever reads has read enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_READER_GONE) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Problem:\n  {where}{error.strerror or error}", err=True)
+        raise SystemExit(EXIT_BAD_INPUT) from None
+    except MemoryError:
+        click.echo("Problem:\n  more requests than memory holds. Lower the rates, the duration or the replications.",
+                   err=True)  # fmt: skip
+        raise SystemExit(EXIT_BAD_INPUT) from None
     except KeyboardInterrupt:
-        click.echo("Interrupted: nothing was written.", err=True)
-        raise SystemExit(130) from None
+        click.echo("Interrupted: no part of a result was left behind.", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from sim.engine.preparation import common_trace, plan_run, prepare
+from sim.engine.preparation import check_replications, common_trace, plan_run, prepare
 from sim.engine.run import EngineName
+from sim.results.flags import Flag
 from sim.results.intervals import Estimate, paired_difference_interval
 from sim.results.tables import ALL
-from sim.simulation import Progress, execute, load_factors_of, share_of, summary_of
+from sim.simulation import Progress, execute, flags_of, load_factors_of, share_of, summary_of
 from sim.specs.resolved import Scenario
 
 
@@ -25,6 +27,9 @@ class Comparison:
 
     summaries: tuple[list[pd.DataFrame], list[pd.DataFrame]]
     """Summary of each replication of each scenario."""
+
+    flags: tuple[list[Flag], list[Flag]]
+    """Reasons not to trust one scenario or the other, from all replications."""
 
     def values(self, metric: str, class_name: str = ALL, pool: str = ALL) -> pd.DataFrame:
         """Return a metric of both scenarios, one row a replication.
@@ -66,7 +71,13 @@ class Comparison:
             for metric in ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "e2e_p50_s", "usd_per_million_tokens")
             for estimate in [self.difference(metric)]
         ]  # fmt: skip
-        return str(pd.DataFrame(rows).to_html(index=False, border=0, float_format="{:.4g}".format))
+        table = pd.DataFrame(rows).to_html(index=False, border=0, float_format="{:.4g}".format)
+        listed = "".join(
+            f"<li>{html.escape(f'{name}: {flag.name}, {flag.scope}: {flag.message}')}</li>"
+            for name, flags in zip(self.names, self.flags, strict=True)
+            for flag in flags
+        )
+        return f"{table}<ul>{listed}</ul>" if listed else str(table)
 
 
 def compare(
@@ -102,17 +113,21 @@ def compare(
     prepared = prepare([*first.variants(), *second.variants()])
     if len(prepared) != 2:
         raise ValueError("compare takes two scenarios without alternatives; simulate runs alternatives side by side")
+    check_replications([each.scenario for each in prepared], replications)
     summaries: tuple[list[pd.DataFrame], list[pd.DataFrame]] = ([], [])
+    flags: tuple[dict[tuple[str, str], Flag], dict[tuple[str, str], Flag]] = ({}, {})
     for number in range(replications):
         for side, each in enumerate(prepared):
             plan = plan_run(each, common_trace([each], number), number)
             told = share_of(progress, each, 2 * number + side, 2 * replications)
             single = [execute(each, number, plan, engine, None, told)]
-            summaries[side].append(summary_of(single, [], load_factors_of(single)))
+            factors = load_factors_of(single)
+            flags[side].update({(flag.name, flag.scope): flag for flag in flags_of(single, factors)})
+            summaries[side].append(summary_of(single, [], factors))
     names = (prepared[0].scenario.scenario_id, prepared[1].scenario.scenario_id)
     if names[0] == names[1]:
         names = (f"{names[0]} (first)", f"{names[1]} (second)")
-    return Comparison(names, summaries)
+    return Comparison(names, summaries, (list(flags[0].values()), list(flags[1].values())))
 
 
 def _metric_value(summary: pd.DataFrame, metric: str, class_name: str, pool: str) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from sim.engine.preparation import Prepared, common_trace, plan_run, prepare
+from sim.engine.preparation import Prepared, check_replications, common_trace, plan_run, prepare
 from sim.engine.run import EngineName, RunPlan, run
 from sim.engine.simpy_engine import Router
 from sim.results.collect import requests_table, timeline_table
@@ -78,6 +78,7 @@ def simulate(
         raise ValueError(f"replications must be at least 1, not {replications}")
     started = time.perf_counter()
     prepared = prepare(scenario.variants())
+    check_replications([each.scenario for each in prepared], replications)
     per_scenario: list[list[Run]] = [[] for _ in prepared]
     for number in range(replications):
         trace = common_trace(prepared, number)
@@ -91,7 +92,7 @@ def simulate(
     summaries = []
     for group in per_scenario:
         factors = load_factors_of(group)
-        found = _flags(group, factors)
+        found = flags_of(group, factors)
         flags[group[0].prepared.scenario.scenario_id] = found
         summaries.append(summary_of(group, found, factors))
     measured = {
@@ -168,11 +169,18 @@ def summary_of(runs: Sequence[Run], flags: Sequence[Flag], load_factors: dict[st
     )
 
 
-def _flags(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:
+def flags_of(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:
+    """Return the honesty flags of the replications of one scenario."""
     prepared, window = runs[0].prepared, runs[0].window
     requests = pa.concat_tables([each.requests for each in runs])
     timeline = pa.concat_tables([each.timeline for each in runs])
     flags = honesty_flags(requests, timeline, window, load_factors)
+    _, seen = labels(requests, "class")
+    flags += [
+        Flag("few_samples", f"class {name}", "no request came at all; raise its rate, or lengthen the run")
+        for name in prepared.scenario.spec.traffic
+        if name not in seen
+    ]
     flags += [
         Flag("no_price", f"pool {each.pool}", f"{each.hardware} has no price on the terms that the scenario accepts")
         for each in prepared.deployments

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sim.specs.workload import HOURS_PER_DAY
+from sim.specs.arrivals import HOURS_PER_DAY, HOURS_PER_WEEK
 
 FloatArray = npt.NDArray[np.float64]
 SECONDS_PER_HOUR = 3600.0
@@ -89,18 +89,19 @@ def gamma_renewal_arrivals(
 def profile_rates(
     rate_per_s: float, multipliers: Sequence[float], start_hour: float, duration_s: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the piecewise constant rate of a run that follows an hourly profile.
+    """Return the piecewise constant rate of a run that follows an hourly profile of a day or a week.
 
     Parameters
     ----------
     rate_per_s : float
-        Mean rate over a whole day [requests/s].
-    multipliers : sequence of float, length 24
-        Relative rate of hour 0, 1, ... 23; normalised here to a mean of one [1].
+        Mean rate over the whole profile [requests/s].
+    multipliers : sequence of float, length 24 or 168
+        Relative rate of hour 0, 1, ... 23 of every day, or of 0, 1, ... 167 from Monday on; normalised here to a
+        mean of one [1].
     start_hour : float
-        Hour of the day at which the run starts, in [0, 24) [h].
+        Hour of the profile at which the run starts [h]; beyond its length, and below 0, the profile repeats.
     duration_s : float
-        Length of the run [s]; the profile repeats every day.
+        Length of the run [s].
 
     Returns
     -------
@@ -112,22 +113,23 @@ def profile_rates(
     Raises
     ------
     ValueError
-        Not 24 multipliers, one negative or all zero, or a start hour outside [0, 24).
+        Not 24 or 168 multipliers, one negative or all zero, or a start hour that is not finite.
 
     """
     _horizon(rate_per_s, duration_s)
     relative = np.asarray(multipliers, dtype=np.float64)
-    if relative.shape != (HOURS_PER_DAY,) or not np.all(np.isfinite(relative)) or np.any(relative < 0.0):
-        raise ValueError("a profile has 24 multipliers, finite and not negative")
+    hours_of_profile = (HOURS_PER_DAY, HOURS_PER_WEEK)
+    if relative.size not in hours_of_profile or not np.all(np.isfinite(relative)) or np.any(relative < 0.0):
+        raise ValueError("a profile has 24 or 168 multipliers, finite and not negative")
     if not np.any(relative > 0.0):
         raise ValueError("a profile needs an hour with a multiplier above 0")
-    if not 0.0 <= start_hour < HOURS_PER_DAY:
-        raise ValueError(f"start_hour lies in [0, 24), got {start_hour}")
+    if not math.isfinite(start_hour):
+        raise ValueError(f"start_hour must be finite, got {start_hour}")
     hours = np.arange(math.floor(start_hour), math.ceil(start_hour + duration_s / SECONDS_PER_HOUR) + 1)
     changes = (hours - start_hour) * SECONDS_PER_HOUR
     inside = (changes > 0.0) & (changes < duration_s)
     edges = np.concatenate(([0.0], changes[inside], [duration_s]))
-    hour_of_piece = np.concatenate(([math.floor(start_hour)], hours[inside])) % HOURS_PER_DAY
+    hour_of_piece = np.concatenate(([math.floor(start_hour)], hours[inside])) % relative.size
     return edges, rate_per_s * relative[hour_of_piece] / relative.mean()
 
 

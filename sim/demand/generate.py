@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+from scipy import special
 
-from sim.demand.arrivals import (
-    cumulative_rate,
-    gamma_renewal_arrivals,
-    poisson_arrivals,
-    profile_rates,
-    rescale_to_profile,
-)
-from sim.demand.lengths import sample_lengths
+from sim.demand.closed_loop import generate_sessions
+from sim.demand.lengths import invert, length_table, sample_lengths
 from sim.demand.prefix import sample_cached
+from sim.demand.processes import Streams, arrival_instants
 from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS, Trace
-from sim.specs.workload import PoissonArrivals, WorkloadSpec
+from sim.specs.workload import WorkloadSpec
+
+IntArray = npt.NDArray[np.int64]
 
 
 def generate_class(
@@ -30,19 +29,20 @@ def generate_class(
     """Return the requests of one traffic class.
 
     Arrivals, prompts, outputs and prefixes have streams of their own under (name, replication), so nothing
-    that changes in one class changes another. The n-th request of a class keeps its lengths when the rate,
-    the profile or the duration changes.
+    that changes in one class changes another. The n-th request of a class, or the n-th session, keeps its lengths
+    and gaps when the rate, the profile or the duration changes.
 
     Parameters
     ----------
     workload : WorkloadSpec
         How requests arrive and how long they are.
     rate_per_s : float
-        Mean rate over a day [requests/s]; with a profile, the hours of the run have the profile's share of it.
+        Mean rate over the profile [requests/s]; the hours of the run have the profile's share of it. With sessions,
+        they begin at this rate divided by the mean number of their calls.
     duration_s : float
         Length of the run [s].
     start_hour : float
-        Hour of the day at which the run starts, in [0, 24) [h]; without a profile it does not matter.
+        Hour of the day or week at which the run starts [h]; without a profile it does not matter.
     seed : int
         Seed of the run.
     name : str
@@ -53,30 +53,41 @@ def generate_class(
     Returns
     -------
     Trace
-        Requests with arrivals in [0, duration); it may be empty. Lengths are not cut to any context.
+        Requests with arrivals in [0, duration); it may be empty. Lengths are not cut to any context. Follow-ups are
+        those that could come before the end if every call took no time.
 
     Raises
     ------
     ValueError
-        Rate, duration or start hour out of range.
+        Rate or duration out of range.
     InputError
         A truncation leaves no probability.
 
     """
-    arrivals = workload.arrivals
-    if arrivals.profile is None:
-        edges_s, rates_per_s = np.array([0.0, duration_s]), np.array([rate_per_s])
-    else:
-        edges_s, rates_per_s = profile_rates(rate_per_s, arrivals.profile.multipliers, start_hour, duration_s)
-    expected = float(cumulative_rate(edges_s, rates_per_s)[-1])
-    generator = stream(seed, name, replication, "arrivals")
-    if isinstance(arrivals, PoissonArrivals):
-        unit = poisson_arrivals(1.0, expected, generator)
-    else:
-        unit = gamma_renewal_arrivals(1.0, arrivals.cv.value, expected, generator)
-    arrival_ns = (rescale_to_profile(unit, edges_s, rates_per_s) * NANOSECONDS).astype(np.int64)
+
+    def streams(*names: str | int) -> np.random.Generator:
+        return stream(seed, name, replication, *names)
+
+    if workload.sessions is not None:
+        return generate_sessions(workload, rate_per_s, duration_s, start_hour, name, streams)
+    arrivals_s = arrival_instants(workload.arrivals, rate_per_s, duration_s, start_hour, streams)
+    arrival_ns = (arrivals_s * NANOSECONDS).astype(np.int64)
     count = arrival_ns.size
-    prompt = sample_lengths(workload.prompt_tokens, count, stream(seed, name, replication, "prompt"))
-    output = sample_lengths(workload.output_tokens, count, stream(seed, name, replication, "output"))
-    cached = sample_cached(workload.prefix, prompt, stream(seed, name, replication, "prefix"))
+    prompt, output = _lengths(workload, count, streams)
+    cached = sample_cached(workload.prefix, prompt, streams("prefix"))
     return Trace((name,), arrival_ns, np.zeros(count, np.int16), prompt, cached, output)
+
+
+def _lengths(workload: WorkloadSpec, count: int, streams: Streams) -> tuple[IntArray, IntArray]:
+    """Return prompts and outputs; a rank correlation r is that of a Gaussian copula with 2 sin(pi r / 6).
+
+    Kruskal, Ordinal measures of association, JASA 53 (1958), section 4.
+    """
+    if workload.rank_correlation is None:
+        prompt = sample_lengths(workload.prompt_tokens, count, streams("prompt"))
+        return prompt, sample_lengths(workload.output_tokens, count, streams("output"))
+    shared, own = streams("prompt").random(count), streams("output").random(count)
+    linear = 2.0 * np.sin(np.pi * workload.rank_correlation.value / 6.0)
+    score = linear * special.ndtri(shared) + np.sqrt(1.0 - linear**2) * special.ndtri(own)
+    output = invert(length_table(workload.output_tokens), np.minimum(special.ndtr(score), np.nextafter(1.0, 0.0)))
+    return invert(length_table(workload.prompt_tokens), shared), output

@@ -17,17 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from sim.specs.errors import InputError, Problem
-from sim.specs.workload import (
+from sim.specs.distributions import (
     FixedLengths,
     GammaLengths,
     LengthDistribution,
     LognormalMixtureLengths,
     QuantileTableLengths,
 )
+from sim.specs.errors import InputError, Problem
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+_BLOCK = 1 << 16
 
 
 class LengthTable(NamedTuple):
@@ -99,9 +101,47 @@ def sample_lengths(spec: LengthDistribution, count: int, generator: np.random.Ge
         Lengths [tokens], at least 1.
 
     """
-    table = length_table(spec)
-    index = np.searchsorted(table.cumulative, generator.random(count), side="right")
-    return (table.minimum + index).astype(np.int64)
+    return invert(length_table(spec), generator.random(count))
+
+
+def invert(table: LengthTable, uniform: FloatArray) -> IntArray:
+    """Return the lengths of uniform numbers (inverse transform).
+
+    The search for a number starts from its place in a grid of even probabilities (guide table; Devroye, Non-Uniform
+    Random Variate Generation, 1986, section III.2.4), for a binary search through a long table misses the cache.
+
+    Parameters
+    ----------
+    table : LengthTable
+        Distribution.
+    uniform : ndarray, shape (count,)
+        Numbers in [0, 1).
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+        Smallest lengths whose cdf exceeds the numbers [tokens].
+
+    """
+    cells = 1 << max(int(np.ceil(np.log2(table.cumulative.size))), 10)
+    if uniform.size < cells:
+        return np.asarray(table.minimum + np.searchsorted(table.cumulative, uniform, side="right"), dtype=np.int64)
+    guide = np.searchsorted(table.cumulative, np.arange(cells + 1) / cells, side="right").astype(np.int32)
+    result = np.empty(uniform.size, np.int64)
+    for start in range(0, uniform.size, _BLOCK):
+        part = uniform[start : start + _BLOCK]
+        cell = (part * cells).astype(np.int32)
+        low, high = guide[cell], guide[cell + 1]
+        rows = np.flatnonzero(low < high)
+        while rows.size:
+            middle = (low[rows] + high[rows]) >> 1
+            beyond = table.cumulative[middle] <= part[rows]
+            low[rows] = np.where(beyond, middle + 1, low[rows])
+            high[rows] = np.where(beyond, high[rows], middle)
+            rows = rows[low[rows] < high[rows]]
+        result[start : start + _BLOCK] = low
+    result += table.minimum
+    return result
 
 
 def mean_length(spec: LengthDistribution) -> float:

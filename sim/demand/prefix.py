@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from sim.demand.lengths import length_survival, length_table, mean_length, sample_lengths
-from sim.specs.workload import HitFractionPrefix, LengthDistribution, Prefix
+from sim.demand.trace import Trace
+from sim.specs.distributions import LengthDistribution
+from sim.specs.workload import HitFractionPrefix, Prefix
 
 IntArray = npt.NDArray[np.int64]
 
@@ -67,6 +71,35 @@ def mean_cached(prefix: Prefix | None, prompt: LengthDistribution) -> float:
     longest = length_table(prompt).minimum + length_table(prompt).cumulative.size
     both = length_survival(prefix.uncached_tokens, longest) @ length_survival(prompt, longest)
     return mean_length(prompt) - float(both)
+
+
+def ideal_hit_fraction(trace: Trace) -> float:
+    """Return the share of all prompt tokens that are marked as cached; the hit of a cache without bound [1]."""
+    return float(trace.cached_tokens.sum() / max(int(trace.prompt_tokens.sum()), 1))
+
+
+def with_session_prefix(trace: Trace) -> Trace:
+    """Return a trace in which every request finds what the last one of its session had in common with it.
+
+    That is the smaller of the earlier prompt with its answer and the new prompt, less the last token: an upper bound,
+    for a shorter prompt may also have been rewritten.
+
+    Raises
+    ------
+    ValueError
+        The trace has no sessions.
+
+    """
+    if trace.session is None:
+        raise ValueError("the trace has no sessions")
+    order = np.argsort(trace.session, kind="stable")
+    before, after = order[:-1], order[1:]
+    joined = trace.session[before] == trace.session[after]
+    left = (trace.prompt_tokens + trace.output_tokens)[before][joined]
+    rows = after[joined]
+    cached = trace.cached_tokens.copy()
+    cached[rows] = np.maximum(cached[rows], np.minimum(left, trace.prompt_tokens[rows]) - 1)
+    return replace(trace, cached_tokens=cached)
 
 
 def _share(prefix: HitFractionPrefix, prompt_tokens: IntArray) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ from sim.specs.errors import InputError, Problem
 
 IntArray = npt.NDArray[np.int64]
 ClassArray = npt.NDArray[np.int16]
+SessionArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 NANOSECONDS = 1_000_000_000
 MOST_TOKENS = 2**31 - 1
 MOST_CLASSES = 2**15 - 1
+_NARROW: dict[str, type[np.signedinteger[Any]]] = {"class_index": np.int16, "session": np.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,9 @@ class Trace:
     gap_ns: IntArray | None = None
     """Time between that completion and this arrival, such as a tool's or a reader's time [ns]."""
 
+    session: SessionArray | None = None
+    """Number of the session that a request belongs to; none where sessions are not known."""
+
     def __post_init__(self) -> None:
         """Freeze the columns; raises ValueError when they differ in length, or follow-ups are not in order."""
         count = self.arrival_ns.shape
@@ -64,8 +69,10 @@ class Trace:
             raise ValueError("follows and gap_ns come together")
         if self.follows is not None:
             names += ["follows", "gap_ns"]
+        if self.session is not None:
+            names += ["session"]
         for name in names:
-            dtype = np.int16 if name == "class_index" else np.int64
+            dtype = _NARROW.get(name, np.int64)
             column = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             if column.ndim != 1 or column.shape != count:
                 raise ValueError(f"column {name} has shape {column.shape}, arrival_ns has {count}")
@@ -81,7 +88,7 @@ class Trace:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the trace as a table with the columns that `read_trace` reads."""
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "arrival_s": self.arrival_ns / NANOSECONDS,
                 "class": pd.Categorical.from_codes(self.class_index.astype(np.int64), pd.Index(list(self.classes))),
@@ -90,6 +97,11 @@ class Trace:
                 "output_tokens": self.output_tokens,
             }
         )
+        if self.follows is not None and self.gap_ns is not None:
+            frame["follows"], frame["gap_s"] = self.follows, self.gap_ns / NANOSECONDS
+        if self.session is not None:
+            frame["session"] = self.session
+        return frame
 
     def scaled(self, time_factor: float) -> Self:
         """Return the trace with every arrival at `time_factor` times its instant; 0.5 doubles the load.
@@ -120,6 +132,7 @@ class Trace:
             self.cached_tokens[rows],
             self.output_tokens[rows],
             *_reordered(self.follows, self.gap_ns, rows),
+            None if self.session is None else self.session[rows],
         )
 
 
@@ -230,7 +243,8 @@ def trace_from_columns(
     Parameters
     ----------
     columns : dict
-        `arrival_ns`, `prompt_tokens`, `cached_tokens`, `output_tokens` and `class` (positions in `classes`).
+        `arrival_ns`, `prompt_tokens`, `cached_tokens`, `output_tokens` and `class` (positions in `classes`); `follows`
+        (rows) with `gap_ns`, and `session` (any numbers), where they are known.
     classes : tuple of str
         Names of the traffic classes.
     problems : RowProblems
@@ -281,9 +295,30 @@ def trace_from_columns(
         cached.values,
         "The last token of a prompt is always computed.",
     )
+    follows, gap = columns.get("follows"), columns.get("gap_ns")
+    if follows is not None and gap is not None:
+        rows = np.arange(follows.values.size)
+        problems.add_where(
+            follows.valid & ((follows.values >= rows) | (follows.values < -1)),
+            named["follows"],
+            "is not an earlier row, counted from 0, or -1",
+            follows.values,
+        )
+        problems.add_where(
+            gap.valid & (gap.values < 0), named["gap_ns"], "is negative, in seconds", gap.values / NANOSECONDS
+        )
+    session = columns.get("session")
     problems.raise_if_any(lines)
     return Trace(
-        classes, arrival.values, columns["class"].values.astype(np.int16), prompt.values, cached.values, output.values
+        classes,
+        arrival.values,
+        columns["class"].values.astype(np.int16),
+        prompt.values,
+        cached.values,
+        output.values,
+        None if follows is None else follows.values,
+        None if gap is None else gap.values,
+        None if session is None else np.unique(session.values, return_inverse=True)[1].astype(np.int32),
     )
 
 
@@ -325,6 +360,7 @@ def merge_traces(traces: Sequence[Trace]) -> Trace:
         np.concatenate([trace.cached_tokens for trace in traces])[order],
         np.concatenate([trace.output_tokens for trace in traces])[order],
         *_reordered(*_merged_follow_ups(traces), order),
+        _merged_sessions(traces, order),
     )
 
 
@@ -338,6 +374,19 @@ def _merged_follow_ups(traces: Sequence[Trace]) -> tuple[IntArray | None, IntArr
         gaps.append(np.zeros(trace.requests, np.int64) if trace.gap_ns is None else trace.gap_ns)
         offset += trace.requests
     return np.concatenate(follows), np.concatenate(gaps)
+
+
+def _merged_sessions(traces: Sequence[Trace], order: npt.NDArray[np.intp]) -> SessionArray | None:
+    """Return the sessions of all traces, numbered on; requests without one become sessions of their own."""
+    if all(trace.session is None for trace in traces):
+        return None
+    numbers, first = [], 0
+    for trace in traces:
+        own = np.arange(trace.requests, dtype=np.int32) if trace.session is None else trace.session
+        if own.size:
+            numbers.append(own + np.int32(first - int(own.min())))
+            first += int(own.max()) - int(own.min()) + 1
+    return np.concatenate([np.empty(0, np.int32), *numbers])[order]
 
 
 def _late(arrival: Column) -> BoolArray:

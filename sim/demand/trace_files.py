@@ -18,12 +18,13 @@ from sim.demand.trace import NANOSECONDS, Column, Trace, trace_from_columns, who
 from sim.specs.errors import InputError, Problem
 
 NEEDED = ("arrival_s", "prompt_tokens", "output_tokens")
-OPTIONAL = ("cached_tokens", "class")
+OPTIONAL = ("cached_tokens", "class", "follows", "gap_s", "session")
 SCHEMAS = (
     f"Accepted: the Azure LLM inference traces ({','.join(AZURE_HEADER)}), or {', '.join(NEEDED)} with optional "
-    f"{' and '.join(OPTIONAL)}, as CSV or Parquet."
+    f"{', '.join(OPTIONAL)}, as CSV or Parquet; follows and gap_s come together."
 )
-_NAMES = {"arrival_ns": "arrival_s"}
+_NAMES = {"arrival_ns": "arrival_s", "gap_ns": "gap_s"}
+_IN_NANOSECONDS = {written: name for name, written in _NAMES.items()}
 
 
 def read_trace(path: str | Path, class_name: str) -> Trace:
@@ -33,7 +34,8 @@ def read_trace(path: str | Path, class_name: str) -> Trace:
     ----------
     path : str or Path
         CSV file in the Azure schema, or CSV or Parquet file with the columns `arrival_s` [s after the start],
-        `prompt_tokens`, `output_tokens` and optionally `cached_tokens` and `class`, in any order.
+        `prompt_tokens`, `output_tokens` and optionally `cached_tokens`, `class`, `follows` (row counted from 0, or
+        -1) with `gap_s` [s], and `session` (a number), in any order.
     class_name : str
         Traffic class of requests whose file names none.
 
@@ -72,6 +74,8 @@ def _check_header(header: list[str], file: str, line: int | None = None) -> None
         for what, names in (("lacks", missing), ("has the unknown", unknown), ("repeats", twice))
         if names
     ]
+    if ("follows" in header) != ("gap_s" in header):
+        found.append("has only one of 'follows' and 'gap_s'")
     if found:
         raise InputError([Problem(f"header {'; '.join(found)}", file, "", ",".join(header), SCHEMAS, line)])
 
@@ -96,7 +100,7 @@ def _csv_trace(rows: Iterator[tuple[int, list[str]]], header: list[str], file: s
                 problems.add(row, name, _expectation(name), cell)
     count = len(lines)
     columns = {
-        "arrival_ns" if name == "arrival_s" else name: Column(
+        _IN_NANOSECONDS.get(name, name): Column(
             np.array([value or 0 for value in values], dtype=np.int64),
             np.array([value is not None for value in values], dtype=np.bool_),
         )
@@ -106,7 +110,7 @@ def _csv_trace(rows: Iterator[tuple[int, list[str]]], header: list[str], file: s
 
 
 def _cell(name: str, cell: str, classes: dict[str, int]) -> int | None:
-    if name == "arrival_s":
+    if name in _IN_NANOSECONDS:
         return seconds_as_nanoseconds(cell)
     if name == "class":
         return classes.setdefault(cell, len(classes)) if cell else None
@@ -114,13 +118,17 @@ def _cell(name: str, cell: str, classes: dict[str, int]) -> int | None:
 
 
 def _expectation(name: str) -> str:
-    return {"arrival_s": "is not a number of seconds", "class": "names no class"}.get(name, "is not a whole number")
+    return {
+        "arrival_s": "is not a number of seconds",
+        "gap_s": "is not a number of seconds",
+        "class": "names no class",
+    }.get(name, "is not a whole number")
 
 
 def _completed(columns: dict[str, Column], count: int) -> dict[str, Column]:
     """Return the columns with the optional ones filled in: nothing cached, the first class."""
     absent = Column(np.zeros(count, np.int64), np.ones(count, np.bool_))
-    return dict.fromkeys(OPTIONAL, absent) | columns
+    return dict.fromkeys(("cached_tokens", "class"), absent) | columns
 
 
 def _parquet_trace(data: bytes, file: str, class_name: str) -> Trace:
@@ -144,8 +152,8 @@ def _parquet_trace(data: bytes, file: str, class_name: str) -> Trace:
         series = table.column(name)
         if name == "class":
             columns[name], classes = _class_column(series.to_pylist(), problems)
-        elif name == "arrival_s":
-            columns["arrival_ns"] = _arrival_column(series, problems)
+        elif name in _IN_NANOSECONDS:
+            columns[_IN_NANOSECONDS[name]] = _seconds_column(series, name, problems)
         else:
             numbers = series.to_numpy()
             columns[name] = whole_numbers(numbers, name, problems)
@@ -156,10 +164,10 @@ def _is_numeric(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _arrival_column(series: Any, problems: RowProblems) -> Column:
+def _seconds_column(series: Any, name: str, problems: RowProblems) -> Column:
     seconds = series.to_numpy().astype(np.float64)
     valid = np.isfinite(seconds) & (np.abs(seconds) < 2**62 / NANOSECONDS)
-    problems.add_where(~valid, "arrival_s", _expectation("arrival_s"), seconds)
+    problems.add_where(~valid, name, _expectation(name), seconds)
     return Column(np.rint(np.where(valid, seconds, 0.0) * NANOSECONDS).astype(np.int64), valid)
 
 

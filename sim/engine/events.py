@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.serving.compilation import compiled
+from sim.serving.compilation import compiled, compiled_apart
 from sim.serving.heap import heap_pop, heap_push
 from sim.serving.replica import boundary, enqueue
 from sim.serving.routing import RoutingState, choose_replica, note_replica
@@ -59,7 +59,7 @@ def next_arrival_ns(fleet: FleetState, arrivals: Arrivals) -> int:
     return min(own_ns, arrivals.due[0]["key"]) if due > 0 else own_ns
 
 
-@compiled
+@compiled_apart
 def _release_follow_ups(fleet: FleetState, arrivals: Arrivals) -> None:
     """Place the follow-ups of the requests that the last boundary finished.
 

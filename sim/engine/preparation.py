@@ -44,8 +44,17 @@ def prepare(scenarios: Sequence[Scenario]) -> list[Prepared]:
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(dict.fromkeys(problems))
+        raise InputError(problems)
     return prepared
+
+
+def check_replications(scenarios: Sequence[Scenario], replications: int) -> None:
+    """Raise InputError when repetitions would repeat one recorded trace and so promise a false certainty."""
+    spec = scenarios[0].spec
+    if replications > 1 and all(traffic.trace is not None for traffic in spec.traffic.values()):
+        message = f"{replications} replications of recorded traces are one run, repeated"
+        remedy = "Use one replication: its intervals come from parts of the run."
+        raise InputError([scenarios[0].raw.problem(message, ("traffic",), remedy=remedy)])
 
 
 def common_trace(prepared: Sequence[Prepared], replication: int) -> Trace:
@@ -79,13 +88,11 @@ def common_trace(prepared: Sequence[Prepared], replication: int) -> Trace:
     unknown = [name for name in trace.classes if name not in spec.traffic]
     if unknown:
         remedy = "Add them to `traffic`, or leave out the column `class`."
-        raise InputError(
-            [Problem("a trace has classes that the scenario does not know", scenario.raw.file, "traffic",
-                     ", ".join(unknown), remedy)]
-        )  # fmt: skip
+        message = "a trace has classes that the scenario does not know"
+        raise InputError([scenario.raw.problem(message, ("traffic",), ", ".join(unknown), remedy)])
     if trace.requests == 0:
         remedy = "Raise the rates or the duration."
-        raise InputError([Problem("no request arrives at all", scenario.raw.file, "traffic", remedy=remedy)])
+        raise InputError([scenario.raw.problem("no request arrives at all", ("traffic",), remedy=remedy)])
     return trace
 
 
@@ -117,10 +124,8 @@ def plan_run(prepared: Prepared, trace: Trace, replication: int, max_span: int =
         max_span=max_span,
     )
     if spec.warm_up * NANOSECONDS >= plan.arrivals_end_ns:
-        raise InputError(
-            [Problem(f"the trace lasts {plan.arrivals_end_ns / NANOSECONDS:.0f} s, all of it warm-up",
-                     scenario.raw.file, "warm_up", spec.warm_up, "Shorten the warm-up.")]
-        )  # fmt: skip
+        message = f"the trace lasts {plan.arrivals_end_ns / NANOSECONDS:.0f} s, all of it warm-up"
+        raise InputError([scenario.raw.problem(message, ("warm_up",), spec.warm_up, "Shorten the warm-up.")])
     _check_lengths(scenario, plan)
     return plan
 
@@ -151,12 +156,11 @@ def _check_lengths(scenario: Scenario, plan: RunPlan) -> None:
             longest = int(total[oversized].max())
             pools = ", ".join(plan.deployments[pool].pool for pool in plan.pools_of_class[index])
             problems.append(
-                Problem(
+                scenario.raw.problem(
                     f"{int(oversized.sum())} of {int((trace.class_index == index).sum())} requests can never be "
                     f"served: the longest has {longest} tokens, pool {pools} of {scenario.scenario_id} holds {limit} "
                     "(context length and KV memory)",
-                    scenario.raw.file,
-                    f"traffic.{name}",
+                    ("traffic", name),
                     remedy="Serve a model with longer context, give replicas more memory, or write "
                     "`oversized_requests: reject` to count them as rejected.",
                 )

@@ -18,6 +18,7 @@ from sim.serving.routing import routing_state
 from sim.serving.state import REJECTED, REQUEST, UNFINISHED, FleetState, empty_fleet
 
 EngineName = Literal["auto", "simpy", "compiled"]
+ENGINES = ("auto", "simpy", "compiled")
 Progress = Callable[[float], None]
 """Called with the fraction of simulated time that has passed."""
 
@@ -91,9 +92,11 @@ def choose_engine(engine: EngineName, router: Router | None) -> tuple[str, str]:
     Raises
     ------
     ValueError
-        The compiled engine is asked to run a Python router.
+        There is no such engine, or the compiled engine is asked to run a Python router.
 
     """
+    if engine not in ENGINES:
+        raise ValueError(f"there is no engine {engine!r}; there are {', '.join(ENGINES)}")
     if engine == "compiled" and router is not None:
         raise ValueError("the compiled engine runs built-in routers only; use engine='simpy' for a Python router")
     if engine != "auto":
@@ -120,10 +123,13 @@ def run(
     Raises
     ------
     ValueError
-        The engine cannot run this router, or the user's router chose a replica that it was not shown.
+        The engine cannot run this router, the user's router chose a replica that it was not shown, or max_span is
+        below 1.
 
     """
     name, reason = choose_engine(engine, router)
+    if plan.max_span < 1:
+        raise ValueError(f"max_span must be at least 1 step, not {plan.max_span}")
     trace = plan.trace
     requests = request_records(trace)
     if plan.priorities:

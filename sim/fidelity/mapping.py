@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import math
 import re
@@ -146,7 +147,9 @@ class Mapper:
         if columns["spec_decode"].lower().split(" ")[0] not in ("", "none", "no", "false"):
             raise UnmappedError(f"speculative decoding ({columns['spec_decode']}) of unknown acceptance")
         framework = framework_family(columns["framework"], hardware, columns["date"])
-        formats = _formats(columns["precision"], model, hardware)
+        formats = _formats(columns["precision"], model, hardware, "mlperf" in columns["source"].lower())
+        if formats.kv is FP8 and _keeps_wide_kv(framework, hardware, columns):
+            formats = dataclasses.replace(formats, kv=BF16)
         accelerators = int(run.number("n_accel") or 1)
         disaggregated = _DISAGGREGATED.search(columns["system"])
         if disaggregated:
@@ -215,21 +218,22 @@ def framework_family(text: str, hardware: HardwareSpec, date: str = "") -> str:
             return family
     if "vllm" in lower and ("2023" in lower or "~0.2" in lower or date.startswith("2023")):
         return "vllm-2023"
-    if "trt" in lower or "tensorrt" in lower:
+    if hardware.vendor == "NVIDIA" and ("trt" in lower or "tensorrt" in lower):
         return "trtllm"
-    if "vllm" in lower or "llm-d" in lower or "mango" in lower:
+    if "vllm" in lower or "llm-d" in lower:
         return "vllm"
     if hardware.vendor == "NVIDIA":
         return "trtllm"
     return "vllm" if hardware.vendor in ("AMD", "Google") else "shared"
 
 
-def _formats(precision: str, model: ModelSpec, hardware: HardwareSpec) -> Formats:
-    """Return formats; where a source states none, the lowest that the hardware computes, as submitters choose it."""
+def _formats(precision: str, model: ModelSpec, hardware: HardwareSpec, submitted: bool) -> Formats:
+    """Return formats; none stated means as published, or for MLPerf the lowest that the hardware computes."""
     text = precision.lower()
     native = set(hardware.peak)
     if not text:
         lowest = FP4 if FP4 in native else FP8 if FP8 in native else BF16
+        lowest = lowest if submitted else model.formats.weights
         text = "mxfp4 weights" if model.formats.experts is FP4 else lowest.value
     published = model.formats
     if model.formats.experts is FP4 and ("fp4" in text or "fp8" in text):
@@ -246,6 +250,12 @@ def _formats(precision: str, model: ModelSpec, hardware: HardwareSpec) -> Format
     if "int8" in text or "w8a8" in text:
         return Formats(INT8, INT8, 0.0, BF16, _native(INT8, native), _native(INT8, native))
     return Formats(BF16, BF16, 0.0, FP8 if "kv-fp8" in text else BF16, BF16, BF16)
+
+
+def _keeps_wide_kv(framework: str, hardware: HardwareSpec, columns: Mapping[str, str]) -> bool:
+    """Return whether KV stays bf16 beside quantised weights: vLLM and SGLang before Blackwell, unless stated."""
+    tuned = "mlperf" in columns["source"].lower() or "kv-fp8" in columns["precision"].lower()
+    return framework in ("vllm", "sglang") and FP4 not in hardware.peak and not tuned
 
 
 def _native(wanted: NumberFormat, native: set[NumberFormat]) -> NumberFormat:

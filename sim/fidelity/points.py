@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,7 +116,7 @@ def read_points(path: Path) -> list[MeasuredRun]:
         columns = {name: (row.get(name) or "").strip() for name in names}
         key = tuple(columns.values())
         shared[key] = columns
-        grouped.setdefault(key, []).append(_target(row, line))
+        grouped.setdefault(key, []).append(target_of(row, line))
     if not problems and not grouped:
         problems.append(Problem("holds no rows", str(path), remedy="Give at least one point."))
     if problems:
@@ -164,7 +165,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _target(row: Mapping[str, str], line: int) -> Target:
+def target_of(row: Mapping[str, str], line: int) -> Target:
+    """Return what a row says; `metric` and `value` must be there, `n_accel`, `weight` and `row_id` may be."""
     metric = row["metric"].strip()
     value = float(row["value"])
     kind, statistic, why_not = _meaning(metric)
@@ -199,14 +201,13 @@ def _meaning(metric: str) -> tuple[str, str, str]:
 
 
 def _without_repeats(targets: Sequence[Target]) -> Iterable[Target]:
-    """Yield targets; tokens per system beside tokens per accelerator are one measurement, not two."""
+    """Yield targets; tokens per system beside tokens per accelerator, or in beside out, are one measurement."""
     per_accelerator = {each.statistic for each in targets if each.metric.endswith("_per_accel")}
+    counted = {each.statistic for each in targets if each.kind == "throughput"}
     for each in targets:
-        repeated = each.kind == "throughput" and each.statistic in per_accelerator
-        if repeated and not each.metric.endswith("_per_accel"):
-            yield Target(
-                each.row_id, each.line, each.metric, "", each.statistic, each.value, each.weight,
-                "the same measurement as the row per accelerator",
-            )  # fmt: skip
-        else:
-            yield each
+        why_not = ""
+        if each.kind == "throughput" and each.statistic in per_accelerator and not each.metric.endswith("_per_accel"):
+            why_not = "the same measurement as the row per accelerator"
+        elif each.kind == "throughput" and each.statistic != "output" and "output" in counted:
+            why_not = "the same measurement as output tokens per second"
+        yield dataclasses.replace(each, kind="", why_not=why_not) if why_not else each

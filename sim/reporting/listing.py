@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sim.demand.lengths import mean_length
 from sim.serving.roofline import (
     kv_elements_per_token,
@@ -16,15 +14,16 @@ from sim.specs.hardware import HardwareSpec, NumberFormat, PriceBasis
 from sim.specs.library import Library
 from sim.specs.model import ModelSpec
 from sim.specs.scenario import ScenarioSpec
-from sim.specs.serving_stack import ServingStackSpec
 from sim.specs.spec import Document
 from sim.specs.workload import WorkloadSpec
 
 _BF16_BYTES = 2.0
+_LISTED_FORMATS = (NumberFormat.BF16, NumberFormat.FP8, NumberFormat.FP4)
+_LISTED_TERMS = (PriceBasis.ON_DEMAND, PriceBasis.RESERVED_3_YEAR, PriceBasis.OWNING_HYPERSCALER)
 
 
-def listing(library: Library, kind: str) -> list[dict[str, str]]:
-    """Return one row an entry, by column name.
+def listing(library: Library, kind: str) -> list[dict[str, object]]:
+    """Return one row an entry, by column name; all rows have the same columns, None where a value is not known.
 
     Raises
     ------
@@ -32,7 +31,7 @@ def listing(library: Library, kind: str) -> list[dict[str, str]]:
         All entries that are broken.
 
     """
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, object]] = []
     problems: list[Problem] = []
     for name in library.names(kind):
         try:
@@ -63,64 +62,43 @@ def computed(spec: Document) -> dict[str, float | str]:
     return {}
 
 
-def _row(spec: Document) -> dict[str, str]:
+def _row(spec: Document) -> dict[str, object]:
+    row: dict[str, object] = {"name": spec.name}
     if isinstance(spec, HardwareSpec):
-        return _hardware_row(spec)
-    if isinstance(spec, ModelSpec):
-        values: dict[str, Any] = computed(spec)
-        return {
-            "name": spec.name,
-            "parameters G": f"{values['total_parameters'] / 1e9:.1f}",
-            "active G": f"{values['active_parameters'] / 1e9:.1f}",
-            "KV B/token bf16": f"{values['kv_bytes_per_token_bf16']:,.0f}",
-            "context": f"{spec.architecture.context_length:,}",
-            "weights": spec.formats.weights.value,
-            "experts": spec.formats.experts.value if spec.formats.experts else "",
-            "title": spec.title,
-        }
-    if isinstance(spec, WorkloadSpec):
+        row |= _hardware_row(spec)
+    elif isinstance(spec, ModelSpec):
         values = computed(spec)
-        return {
-            "name": spec.name,
+        row |= {
+            **{key: values[key] for key in ("total_parameters", "active_parameters", "kv_bytes_per_token_bf16")},
+            "context_tokens": spec.architecture.context_length,
+            "weights": spec.formats.weights.value,
+            "experts": spec.formats.experts.value if spec.formats.experts else None,
+        }
+    elif isinstance(spec, WorkloadSpec):
+        row |= {
             "class": spec.traffic_class,
-            "mean prompt": f"{values['mean_prompt_tokens']:,.0f}",
-            "mean output": f"{values['mean_output_tokens']:,.0f}",
-            "service levels": ", ".join(
+            **computed(spec),
+            "service_levels": [
                 f"{level.metric.upper()} p{100 * level.quantile:g} {level.limit:g} s" for level in spec.service_levels
-            ),
-            "title": spec.title,
+            ],
         }
-    if isinstance(spec, ScenarioSpec):
-        return {
-            "name": spec.name,
-            "classes": ", ".join(spec.traffic),
-            "alternatives": ", ".join(spec.alternatives),
-            "title": spec.title,
-        }
-    assert isinstance(spec, ServingStackSpec)
-    return {"name": spec.name, "title": spec.title}
+    elif isinstance(spec, ScenarioSpec):
+        row |= {"classes": list(spec.traffic), "alternatives": list(spec.alternatives)}
+    return row | {"title": spec.title}
 
 
-def _hardware_row(spec: HardwareSpec) -> dict[str, str]:
-    def peak(number_format: NumberFormat) -> str:
-        return f"{spec.peak[number_format].value / 1e12:,.0f}" if number_format in spec.peak else ""
-
-    def price(basis: PriceBasis) -> str:
-        return f"{spec.prices.hourly[basis].value:.2f}" if basis in spec.prices.hourly else ""
-
+def _hardware_row(spec: HardwareSpec) -> dict[str, object]:
+    peaks = {number_format: peak.value for number_format, peak in spec.peak.items()}
+    prices = {basis: price.value for basis, price in spec.prices.hourly.items()}
     thermal = spec.power.thermal_design
     return {
-        "name": spec.name,
-        "bf16 TF": peak(NumberFormat.BF16),
-        "fp8 TF": peak(NumberFormat.FP8),
-        "fp4 TF": peak(NumberFormat.FP4),
-        "HBM GiB": f"{spec.memory.usable.value / 2**30:.0f}",
-        "HBM TB/s": f"{spec.memory.bandwidth.value / 1e12:.2f}",
-        "link GB/s": f"{spec.scale_up.bandwidth.value / 1e9:,.0f}" if spec.scale_up else "",
-        "domain": str(spec.scale_up_domain),
-        "W": f"{thermal.value:,.0f}" if thermal else "",
-        "on demand": price(PriceBasis.ON_DEMAND),
-        "3 years": price(PriceBasis.RESERVED_3_YEAR),
-        "owned": price(PriceBasis.OWNING_HYPERSCALER),
-        "status": spec.availability.status.value + ("" if spec.availability.purchasable else ", not for sale"),
+        **{f"{each.value}_flop_per_s": peaks.get(each) for each in _LISTED_FORMATS},
+        "memory_bytes": spec.memory.usable.value,
+        "memory_bytes_per_s": spec.memory.bandwidth.value,
+        "link_bytes_per_s": spec.scale_up.bandwidth.value if spec.scale_up else None,
+        "scale_up_domain": spec.scale_up_domain,
+        "thermal_design_w": thermal.value if thermal else None,
+        **{f"{each.value}_usd_per_hour": prices.get(each) for each in _LISTED_TERMS},
+        "status": spec.availability.status.value,
+        "purchasable": spec.availability.purchasable,
     }

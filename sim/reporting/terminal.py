@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sim.reporting.console import recorder
+from sim.reporting.wide_table import TableColumn, WideTable
 from sim.results.result import Result
 from sim.results.tables import ALL
-
-PLAIN_WIDTH = 150
-"""Width of tables where there is no terminal [characters]."""
 
 _MILLISECONDS = 1e3
 _LATENCIES = (
@@ -35,6 +33,29 @@ _FLEET = (
     ("usd_per_million_tokens", "USD per\nM tokens"),
     ("usd_per_million_output_tokens", "USD per\nM output"),
 )
+_POOL_NAMES = ("scenario", "pool", "model", "hardware")
+_POOL_NUMBERS = ("replicas", "accelerators", "weights\nGiB each", "KV\nktokens", "USD/h each", "terms")
+_LISTED: Mapping[str, tuple[str, float, int]] = {
+    "bf16_flop_per_s": ("bf16\nTFLOP/s", 1e12, 0),
+    "fp8_flop_per_s": ("fp8\nTFLOP/s", 1e12, 0),
+    "fp4_flop_per_s": ("fp4\nTFLOP/s", 1e12, 0),
+    "memory_bytes": ("memory\nGiB", 2.0**30, 0),
+    "memory_bytes_per_s": ("memory\nTB/s", 1e12, 2),
+    "link_bytes_per_s": ("link\nGB/s", 1e9, 0),
+    "scale_up_domain": ("domain", 1.0, 0),
+    "thermal_design_w": ("W", 1.0, 0),
+    "on_demand_usd_per_hour": ("on demand\nUSD/h", 1.0, 2),
+    "reserved_3_year_usd_per_hour": ("3 years\nUSD/h", 1.0, 2),
+    "owning_hyperscaler_usd_per_hour": ("owned\nUSD/h", 1.0, 2),
+    "purchasable": ("for sale", 1.0, 0),
+    "total_parameters": ("parameters\nG", 1e9, 1),
+    "active_parameters": ("active\nG", 1e9, 1),
+    "kv_bytes_per_token_bf16": ("KV bf16\nB/token", 1.0, 0),
+    "context_tokens": ("context\ntokens", 1.0, 0),
+    "mean_prompt_tokens": ("mean prompt\ntokens", 1.0, 0),
+    "mean_output_tokens": ("mean output\ntokens", 1.0, 0),
+}
+"""Key of a listing -> heading, what a displayed unit holds of the key's unit, and decimals."""
 
 
 def result_tables(result: Result) -> RenderableType:
@@ -49,50 +70,72 @@ def result_tables(result: Result) -> RenderableType:
 
 def result_page(result: Result) -> str:
     """Return the tables of a run as one HTML file that needs nothing else."""
-    console = _recorder()
+    console = recorder()
     console.print(result_tables(result))
     return console.export_html(inline_styles=True)
 
 
 def result_picture(result: Result, title: str) -> str:
-    """Return the tables of a run as SVG."""
-    console = _recorder()
-    console.print(result_tables(result))
-    return console.export_svg(title=title)
+    """Return load, cost and latency of a run as SVG that needs nothing else.
+
+    Parameters
+    ----------
+    result : Result
+        The run.
+    title : str
+        What stands in the title bar.
+
+    """
+    console = recorder()
+    summary = result.summary()
+    console.print(Group(_fleet_table(result, summary), Text(), _latency_table(summary)))
+    # The fonts that rich refers to lie on a server of others; the reader's own monospace does as well.
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title), flags=re.DOTALL)
 
 
-def library_table(kind: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """Return the documents of one kind as a table whose columns are the keys of the rows."""
-    table = _table(kind)
-    for column in rows[0] if rows else ("name",):
-        table.add_column(column, overflow="fold", no_wrap=column != "title")
-    for row in rows:
-        table.add_row(*row.values())
-    return table
+def library_table(kind: str, rows: Sequence[Mapping[str, object]]) -> WideTable:
+    """Return the documents of one kind as a table with a column for each key of the rows.
+
+    Parameters
+    ----------
+    kind : str
+        Title.
+    rows : sequence of mapping
+        Rows of `sim.reporting.listing.listing`, all with the same keys.
+
+    """
+    keys = list(rows[0]) if rows else ["name"]
+    columns = [
+        TableColumn(
+            _heading(key),
+            is_number=any(isinstance(row[key], int | float) for row in rows),
+            is_key=key == "name",
+            is_prose=key == "title" or any(isinstance(row[key], list) for row in rows),
+        )
+        for key in keys
+    ]
+    return WideTable(kind, columns, [[_listed(key, row[key]) for key in keys] for row in rows])
 
 
-def pools_table(pools: Iterable[Mapping[str, Any]]) -> Table:
+def pools_table(pools: Iterable[Mapping[str, Any]]) -> WideTable:
     """Return the pools of a scenario: what they run on, hold and cost."""
-    table = _table("Pools")
-    for column in ("scenario", "pool", "model", "hardware"):
-        table.add_column(column, no_wrap=True)
-    for column in ("replicas", "accelerators", "weights\nGiB each", "KV\nktokens", "USD/h each", "terms"):
-        table.add_column(column, justify="right")
+    columns = [TableColumn(name, is_key=name in ("scenario", "pool")) for name in _POOL_NAMES]
+    columns += [TableColumn(heading, is_number=True) for heading in _POOL_NUMBERS]
+    rows = []
     for pool in pools:
         price = pool["price"]
-        table.add_row(
-            pool["scenario"],
-            pool["pool"],
-            pool["model"],
-            pool["hardware"],
-            str(pool["replicas"]),
-            str(pool["accelerators"]),
-            f"{pool['weight_bytes_per_accelerator'] / 2**30:.1f}",
-            f"{pool['kv_capacity_tokens'] / 1e3:,.0f}",
-            "unknown" if price is None else _range(price["usd_per_hour"], price["low"], price["high"]),
-            "" if price is None else str(price["basis"]),
+        rows.append(
+            [
+                *(str(pool[name]) for name in _POOL_NAMES),
+                str(pool["replicas"]),
+                str(pool["accelerators"]),
+                f"{pool['weight_bytes_per_accelerator'] / 2**30:.1f}",
+                f"{pool['kv_capacity_tokens'] / 1e3:,.0f}",
+                "unknown" if price is None else _range(price["usd_per_hour"], price["low"], price["high"]),
+                "" if price is None else str(price["basis"]),
+            ]
         )
-    return table
+    return WideTable("Pools", columns, rows)
 
 
 def with_interval(value: float, low: float = math.nan, high: float = math.nan) -> str:
@@ -109,12 +152,22 @@ def with_interval(value: float, low: float = math.nan, high: float = math.nan) -
     return f"{_number(value)} ±{half:,.{_decimals(value)}f}"
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+def _heading(key: str) -> str:
+    return _LISTED[key][0] if key in _LISTED else key.replace("_", " ")
 
 
-def _recorder() -> Console:
-    return Console(record=True, file=io.StringIO(), width=PLAIN_WIDTH, force_terminal=True)
+def _listed(key: str, value: object) -> str:
+    """Return a value of a listing as planners write it."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "" if value else "no"
+    if isinstance(value, int | float):
+        _, scale, decimals = _LISTED.get(key, ("", 1.0, 0))
+        return f"{value / scale:,.{decimals}f}"
+    return str(value)
 
 
 def _decimals(value: float) -> int:
@@ -132,26 +185,26 @@ def _range(value: float, low: float, high: float) -> str:
     return _number(value) if low == high else f"{_number(value)} ({_number(low)}–{_number(high)})"
 
 
-def _fleet_table(result: Result, summary: pd.DataFrame) -> Table:
-    table = _table("Load and cost")
-    table.add_column("scenario", no_wrap=True)
-    table.add_column("accelerators", no_wrap=True)
-    for _, heading in _FLEET:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("terms", justify="right")
+def _fleet_table(result: Result, summary: pd.DataFrame) -> WideTable:
+    columns = [TableColumn("scenario", is_key=True), TableColumn("accelerators")]
+    columns += [TableColumn(heading, is_number=True) for _, heading in _FLEET]
+    columns.append(TableColumn("terms", is_number=True))
     pools_of = result.manifest["pools"]
     assert isinstance(pools_of, Mapping)
+    table = []
     for scenario in summary["scenario_id"].unique():
         rows = summary[
             (summary["scenario_id"] == scenario) & (summary["class"] == ALL) & (summary["pool"] == ALL)
         ].set_index("metric")
-        table.add_row(
-            scenario,
-            ", ".join(f"{pool['accelerators']} {pool['hardware']}" for pool in pools_of[scenario]),
-            *(_shown(rows, metric) for metric, _ in _FLEET),
-            str(rows.loc["usd_per_million_tokens", "price_basis"] or ""),
+        table.append(
+            [
+                str(scenario),
+                ", ".join(f"{pool['accelerators']} {pool['hardware']}" for pool in pools_of[scenario]),
+                *(_shown(rows, metric) for metric, _ in _FLEET),
+                str(rows.loc["usd_per_million_tokens", "price_basis"] or ""),
+            ]
         )
-    return table
+    return WideTable("Load and cost", columns, table)
 
 
 def _shown(rows: pd.DataFrame, metric: str) -> str:
@@ -160,15 +213,12 @@ def _shown(rows: pd.DataFrame, metric: str) -> str:
     return with_interval(*(float(rows[column].loc[metric]) for column in ("value", "low", "high")))
 
 
-def _latency_table(summary: pd.DataFrame) -> Table:
-    table = _table("Latency")
-    table.add_column("scenario", no_wrap=True)
-    table.add_column("class", no_wrap=True)
-    table.add_column("requests", justify="right")
-    for *_, heading, _ in _LATENCIES:
-        table.add_column(heading, justify="right", no_wrap=True)
+def _latency_table(summary: pd.DataFrame) -> WideTable:
+    columns = [TableColumn(name, is_key=True) for name in ("scenario", "class")]
+    columns += [TableColumn(heading, is_number=True) for heading in ("requests", *(each[2] for each in _LATENCIES))]
     rows = summary[summary["pool"] == ALL]
     several = rows["class"].nunique() > 2
+    table = []
     for (scenario, name), group in rows.groupby(["scenario_id", "class"], sort=False):
         if name == ALL and not several:
             continue
@@ -177,16 +227,14 @@ def _latency_table(summary: pd.DataFrame) -> Table:
             found = group[(group["metric"] == metric) & (group["quantile"] == quantile)].iloc[0]
             cells.append(with_interval(*(float(found[column]) * scale for column in ("value", "low", "high"))))
         offered = group.loc[group["metric"] == "requests_offered", "value"].iloc[0]
-        table.add_row(str(scenario), str(name), f"{offered:,.0f}", *cells)
-    return table
+        table.append([str(scenario), str(name), f"{offered:,.0f}", *cells])
+    return WideTable("Latency", columns, table)
 
 
-def _service_level_table(summary: pd.DataFrame) -> Table:
-    table = _table("Service levels")
-    for column in ("scenario", "class", "service level"):
-        table.add_column(column, no_wrap=True)
-    for column in ("limit s", "reached s", "within limit", "met"):
-        table.add_column(column, justify="right", no_wrap=True)
+def _service_level_table(summary: pd.DataFrame) -> WideTable:
+    columns = [TableColumn(name, is_key=True) for name in ("scenario", "class", "service level")]
+    columns += [TableColumn(name, is_number=True) for name in ("limit s", "reached s", "within limit", "met")]
+    table = []
     for _, row in summary[summary["metric"].str.startswith("service_level_met")].iterrows():
         metric = str(row["metric"]).removeprefix("service_level_met_")
         same = summary[
@@ -194,17 +242,26 @@ def _service_level_table(summary: pd.DataFrame) -> Table:
             & (summary["class"] == row["class"])
             & (summary["quantile"] == row["quantile"])
         ].set_index("metric")
-        undecided = row["low"] != row["high"]
-        table.add_row(
-            str(row["scenario_id"]),
-            str(row["class"]),
-            f"{metric.removesuffix('_s').upper()} p{100 * row['quantile']:g}",
-            _number(float(same["value"].loc[f"service_level_limit_{metric}"])),
-            _shown(same, metric),
-            f"{float(same['value'].loc[f'service_level_attainment_{metric}']):.1%}",
-            ("yes" if row["value"] else "no") + (" (within noise)" if undecided else ""),
+        within = float(same["value"].loc[f"service_level_attainment_{metric}"])
+        table.append(
+            [
+                str(row["scenario_id"]),
+                str(row["class"]),
+                f"{metric.removesuffix('_s').upper()} p{100 * row['quantile']:g}",
+                _number(float(same["value"].loc[f"service_level_limit_{metric}"])),
+                _shown(same, metric),
+                "-" if math.isnan(within) else f"{within:.1%}",
+                _verdict(float(row["value"]), undecided=row["low"] != row["high"]),
+            ]
         )
-    return table
+    return WideTable("Service levels", columns, table)
+
+
+def _verdict(met: float, undecided: bool) -> str:
+    """Return whether a service level is met, in words; nothing is met where nothing was measured."""
+    if math.isnan(met):
+        return "no requests"
+    return ("yes" if met else "no") + (" (within noise)" if undecided else "")
 
 
 def _flag_lines(result: Result) -> list[RenderableType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -51,7 +52,8 @@ def run_manifest(
     return {
         "versions": versions(),
         "scenarios": {each.scenario_id: _resolved(each) for each in scenarios},
-        "fingerprints": {name: digest for each in scenarios for name, digest in each.fingerprints.items()},
+        "fingerprints": {name: digest for each in scenarios for name, digest in each.fingerprints.items()}
+        | _trace_fingerprints(scenarios),
         "pools": {scenario_id: [pool_record(each) for each in pools] for scenario_id, pools in deployments.items()},
         "flags": [
             asdict(flag) | {"scope": f"{flag.scope} of {scenario_id}" if several else flag.scope}
@@ -60,6 +62,16 @@ def run_manifest(
         ],
         **measured,
     }
+
+
+def _trace_fingerprints(scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """Return folder and name -> SHA-256 of the recorded traces; one that cannot be read twice, as a pipe, has none."""
+    files = {scenario.trace_file(name) for scenario in scenarios for name in scenario.spec.traffic}
+    fingerprints = {}
+    for file in sorted(each.resolve() for each in files if each is not None and each.is_file()):
+        with file.open("rb") as content:
+            fingerprints[f"{file.parent.name}/{file.name}"] = hashlib.file_digest(content, "sha256").hexdigest()
+    return fingerprints
 
 
 def _resolved(scenario: Scenario) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from sim.serving.deployment import Deployment
 
@@ -114,8 +114,8 @@ def _mean_linear_s(deployment: Deployment, decoded: float, prefilled: float, pro
     linear_s = deployment.step_time.linear_s
     room = max(0.0, deployment.step_token_budget - decoded)
     prompts = prefilled / prompt
-    count = np.arange(int(stats.poisson.ppf(1.0 - 1e-9, prompts)) + 2)
-    weight = stats.poisson.pmf(count, prompts)
+    count = np.arange(int(prompts + 8.0 * np.sqrt(prompts)) + 16)
+    weight = np.exp(special.xlogy(count, prompts) - prompts - special.gammaln(count + 1.0))
     tokens = np.minimum(count * prompt, room)
     spare = room - float(weight @ tokens)
     full = min(1.0, (prefilled - float(weight @ tokens)) / spare) if spare > 0.0 else 1.0

@@ -115,7 +115,7 @@ def deploy(scenario: Scenario) -> list[Deployment]:
         model = scenario.models[pool.model]
         stack = scenario.serving_stacks[pool.serving_stack]
         found = [
-            Problem(message, scenario.raw.file, f"fleet.{name}.{key}", value, remedy)
+            scenario.raw.problem(message, ("fleet", name, *key.split(".")), value, remedy)
             for key, value, message, remedy in _pool_problems(pool, hardware, model, stack)
         ]
         if not found:
@@ -324,7 +324,13 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
         replicas=pool.replicas,
         accelerators=layout.accelerators,
         step_time=tabulate_step_time(
-            architecture, hardware, layout, formats, stack.step_time, budget + sequences, sequences
+            architecture,
+            hardware,
+            layout,
+            formats,
+            stack.step_time_on(hardware.family),
+            budget + sequences,
+            sequences,
         ),
         kv=kv,
         max_sequences=sequences,
@@ -335,7 +341,7 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
         price=price_of(pool, hardware, scenario.spec.price_basis),
         idle_w=None if power is None or idle is None else power.value * idle.value,
         busy_w=None if power is None else power.value,
-        specification_only=specification_only(hardware),
+        specification_only=specification_only(hardware, formats),
     )
 
 
@@ -343,12 +349,11 @@ def _does_not_fit(
     scenario: Scenario, name: str, pool: PoolSpec, hardware: HardwareSpec, kv: KvCapacity, stack: ServingStackSpec
 ) -> Problem:
     gib = 2.0**30
-    return Problem(
+    return scenario.raw.problem(
         f"{pool.model} does not fit: {kv.weight_bytes / gib:.1f} GiB of weights per accelerator leave "
         f"{kv.free_bytes / gib:.1f} GiB for KV out of {hardware.memory.usable.value / gib:.1f} GiB usable "
         f"(of which the serving stack takes {stack.batching.memory_fraction.value:.0%})",
-        scenario.raw.file,
-        f"fleet.{name}.parallelism",
+        ("fleet", name, "parallelism"),
         remedy="Raise parallelism.tensor, choose a smaller weight_format, or hardware with more memory.",
     )
 
@@ -366,8 +371,9 @@ def price_of(pool: PoolSpec, hardware: HardwareSpec, scenario_basis: Sequence[Pr
     return None
 
 
-def specification_only(hardware: HardwareSpec) -> bool:
-    """Return whether the hardware is announced or internal, or its peaks and bandwidth are claims or assumptions."""
+def specification_only(hardware: HardwareSpec, formats: Formats) -> bool:
+    """Return whether the hardware is announced or internal, or what a pool uses of it is a claim or an assumption."""
     claims = {Confidence.VENDOR_CLAIM, Confidence.ASSUMPTION, Confidence.ANALYST_ESTIMATE}
-    numbers = [hardware.memory.bandwidth, *hardware.peak.values()]
+    used = {NumberFormat.BF16, formats.weight_arithmetic, formats.expert_arithmetic}
+    numbers = [hardware.memory.bandwidth, *(peak for each, peak in hardware.peak.items() if each in used)]
     return hardware.availability.status is not Status.SHIPPING or any(each.confidence in claims for each in numbers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.serving.compilation import compiled
+from sim.serving.compilation import compiled, compiled_apart
 from sim.serving.state import FleetState
 from sim.serving.timeline import account_waiting
 
@@ -87,7 +87,7 @@ def ring_insert(fleet: FleetState, index: int, slot: int, level: int) -> None:
     replica["prefilling"] += 1
 
 
-@compiled
+@compiled_apart
 def ring_remove_newest(fleet: FleetState, index: int, level: int) -> int:
     """Take the newest prefilling slot of a priority out of the ring; -1 when none of it prefills."""
     replica = fleet.replicas[index]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.serving.compilation import compiled
+from sim.serving.compilation import compiled, compiled_apart
 from sim.serving.heap import heap_pop, heap_push, heap_remove
 from sim.serving.queueing import (
     backlog_up_to,
@@ -83,7 +83,7 @@ def boundary(fleet: FleetState, index: int) -> int:
     return replica["end_ns"]
 
 
-@compiled
+@compiled_apart
 def close(fleet: FleetState, index: int, now_ns: int) -> None:
     """Account for a replica until the simulation stops, in the middle of a span if need be."""
     replica = fleet.replicas[index]
@@ -216,7 +216,7 @@ def _release(fleet: FleetState, index: int, replica: np.void, slot: int, charged
     replica["free_slots"] += 1
 
 
-@compiled
+@compiled_apart
 def _preempt(fleet: FleetState, index: int, replica: np.void, level: int) -> None:
     """Give up the newest sequence of a priority: its KV is dropped and recomputed when it is admitted again."""
     pool = fleet.pools[replica["pool"]]

@@ -128,6 +128,9 @@ class StepShape:
     expert_compute_s: Floats
     """Expert matrix products per token of the whole step [s/token]."""
 
+    expert_element_s: Floats
+    """Reading or writing the inputs of all experts visited once, per token of the whole step [s/token]."""
+
     expert_ranks: Floats
     """Accelerators over which experts are distributed, 1 when they are split instead."""
 
@@ -205,6 +208,7 @@ class StepRates:
     expert_bandwidth: Floats
     expert_matmul: Floats
     expert_latency: Floats
+    expert_passes: Floats
     expert_imbalance_exponent: Floats
     collective_latency: Floats
     link_bandwidth: Floats
@@ -298,7 +302,8 @@ def _expert_seconds(shape: StepShape, rates: StepRates, tokens: NDArray[np.float
     """Return the time of the routed experts [s].
 
     Read are the experts that at least one token visits, `E (1 - (1 - k/E)**n)` of E for n tokens of all groups; with
-    experts distributed over r accelerators the busiest does `r**g` times the mean work.
+    experts distributed over r accelerators the busiest does `r**g` times the mean work. Every visit also copies the
+    token to the expert and back.
     """
     touched = shape.experts * (1.0 - (1.0 - np.minimum(shape.experts_per_token / shape.experts, 1.0 - 1e-12)) ** tokens)
     imbalance = np.asarray(shape.expert_ranks) ** rates.expert_imbalance_exponent
@@ -307,7 +312,8 @@ def _expert_seconds(shape: StepShape, rates: StepRates, tokens: NDArray[np.float
         shape.expert_compute_s * tokens * imbalance / rates.expert_matmul,
         rates.smoothness,
     )
-    return np.asarray(work + shape.expert_layers * rates.expert_latency)
+    moved = rates.expert_passes * shape.expert_element_s * tokens * imbalance / rates.elementwise_bandwidth
+    return np.asarray(work + moved + shape.expert_layers * rates.expert_latency)
 
 
 def sequence_seconds(shape: StepShape, rates: StepRates, sequences: Floats) -> NDArray[np.float64]:
@@ -430,18 +436,20 @@ def _expert_shape(
 ) -> dict[str, float]:
     moe = architecture.moe
     if moe is None:
-        names = ("expert_layers", "expert_memory_s", "expert_compute_s")
+        names = ("expert_layers", "expert_memory_s", "expert_compute_s", "expert_element_s")
         return dict.fromkeys(names, 0.0) | dict.fromkeys(("experts", "experts_per_token", "expert_ranks"), 1.0)
     parameters = 3.0 * architecture.hidden_size * moe.intermediate_size * moe.layers
     ranks = float(parallelism.tensor * parallelism.data)
     bytes_per_parameter = format_bytes(formats.experts) + formats.expert_scale_bytes
     flops = 2.0 * parameters * moe.experts_per_token / ranks / parallelism.pipeline
+    visits = moe.layers * moe.experts_per_token / ranks / parallelism.pipeline
     return {
         "expert_layers": float(moe.layers),
         "experts": float(moe.experts),
         "experts_per_token": float(moe.experts_per_token),
         "expert_memory_s": parameters * bytes_per_parameter / ranks / hardware.memory.bandwidth.value,
         "expert_compute_s": flops / hardware.peak[formats.expert_arithmetic].value,
+        "expert_element_s": visits * architecture.hidden_size * ACTIVATION_BYTES / hardware.memory.bandwidth.value,
         "expert_ranks": float(parallelism.expert),
     }
 
@@ -451,9 +459,10 @@ def _communication_shape(
 ) -> dict[str, float]:
     """Return collectives inside the scale-up domain.
 
-    Tensor parallelism sums the residual after attention and after the feed-forward block; with data-parallel
-    attention, mixture-of-experts layers send tokens to their experts and back instead of the second sum. Pipeline
-    stages hand the residual over.
+    Tensor parallelism sums the residual after attention and after the feed-forward block, each accelerator of r
+    sending `2 (r - 1) / r` of it (ring all-reduce, Patarasuk and Yuan, J. Parallel Distrib. Comput. 69, 2009). With
+    data-parallel attention, mixture-of-experts layers send tokens to their experts and back instead of the second
+    sum. Pipeline stages hand the residual over.
     """
     result = dict.fromkeys(("sums", "sum_link_s", "exchanges", "exchange_link_s"), 0.0)
     if parallelism.accelerators == 1 or hardware.scale_up is None:
@@ -465,7 +474,7 @@ def _communication_shape(
     if parallelism.tensor > 1:
         sums = float(2 * architecture.layers - moe_layers)
         result["sums"] += sums
-        result["sum_link_s"] += sums * residual_s
+        result["sum_link_s"] += sums * residual_s * 2.0 * (parallelism.tensor - 1) / parallelism.tensor
     if moe_layers and architecture.moe is not None:
         result["exchanges"] = 2.0 * moe_layers
         sent = architecture.moe.experts_per_token / parallelism.tensor

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from sim.specs.economics import EconomicsSpec
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.hardware import HardwareSpec
+from sim.specs.horizon import HorizonSpec
 from sim.specs.model import ModelSpec
 from sim.specs.reading import RawDocument, read_yaml, validate
 from sim.specs.scenario import ScenarioSpec
@@ -29,7 +31,9 @@ KINDS: Mapping[str, tuple[str, type[Document]]] = {
     "model": ("models", ModelSpec),
     "serving_stack": ("serving_stacks", ServingStackSpec),
     "workload": ("workloads", WorkloadSpec),
+    "economics": ("economics", EconomicsSpec),
     "scenario": ("scenarios", ScenarioSpec),
+    "horizon": ("horizons", HorizonSpec),
 }
 """Kind -> folder and spec."""
 
@@ -117,6 +121,10 @@ class Library:
     def workload(self, name: str) -> Found[WorkloadSpec]:
         """Return a workload; InputError when missing or invalid."""
         return self._load("workload", name, WorkloadSpec)
+
+    def economics(self, name: str) -> Found[EconomicsSpec]:
+        """Return terms of owning and API prices; InputError when missing or invalid."""
+        return self._load("economics", name, EconomicsSpec)
 
     def load(self, kind: str, name: str, beside: str | None = None) -> Found[Any]:
         """Return a document of any kind, by name or by path beside a file; InputError when missing or invalid."""

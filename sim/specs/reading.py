@@ -16,6 +16,8 @@ from sim.specs.wording import Location, explanations
 
 SpecType = TypeVar("SpecType", bound=Spec)
 
+_NESTING = "Check for brackets that are not closed, and for an alias inside its own anchor."
+
 
 @dataclass(frozen=True)
 class RawDocument:
@@ -54,11 +56,8 @@ class RawDocument:
         return Problem(message, self.file, path, value, remedy)
 
 
-_FastestLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_FastestLoader):  # type: ignore[misc]  # PyYAML has its fast loader only where libyaml is
-    """SafeLoader that refuses a key given twice in one mapping, and says where a value cannot be read."""
+class _StrictConstructor(yaml.constructor.SafeConstructor):
+    """SafeConstructor that refuses a key given twice in one mapping, and says where a value cannot be read."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -71,14 +70,17 @@ class _Loader(_FastestLoader):  # type: ignore[misc]  # PyYAML has its fast load
             if key in seen:
                 raise _refusal(f"the key {key!r} is given twice", key_node)
             seen.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
         except (ValueError, TypeError, AttributeError) as error:
             raise _refusal(f"{node.value!r} cannot be read: {error}", node) from None
+
+
+_Loader: Any = type("_Loader", (_StrictConstructor, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), {})
+"""The strict constructor on the fastest parser at hand: PyYAML has the C one only where libyaml is."""
 
 
 def _refusal(message: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
@@ -104,8 +106,7 @@ def read_yaml(path: Path) -> RawDocument:
     except yaml.YAMLError as error:
         raise InputError([_yaml_problem(file, text, error)]) from error
     except RecursionError:
-        remedy = "Check for brackets that are not closed, and for an alias inside its own anchor."
-        raise InputError([Problem("is nested too deeply", file, remedy=remedy)]) from None
+        raise InputError([Problem("is nested too deeply", file, remedy=_NESTING)]) from None
     if node is None:
         raise InputError([Problem("is empty", file, remedy="Start with `kind:`.")])
     if not isinstance(data, dict):
@@ -127,25 +128,32 @@ def _text(path: Path) -> str:
 
 
 def _yaml_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
-    if isinstance(error, yaml.reader.ReaderError):
-        line = text.count("\n", 0, error.position) + 1
-        sign = f"the character U+{ord(text[error.position]):04X} is not allowed"
-        return Problem(f"not valid YAML: {sign}", file, remedy="Remove it.", line=line)
+    sign = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if sign is not None:
+        problem = f"not valid YAML: the character U+{ord(sign[0]):04X} is not allowed"
+        return Problem(problem, file, remedy="Remove it.", line=text.count("\n", 0, sign.start()) + 1)
     mark = getattr(error, "problem_mark", None)
+    line = None if mark is None else mark.line + 1
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     remedy = ""
-    if "'\\t'" in problem:
-        remedy = "Indent with spaces, not tabs."
+    if "nesting depth" in problem:
+        return Problem("is nested too deeply", file, remedy=_NESTING, line=line)
+    if line and text.splitlines()[line - 1 : line] and "\t" in _indent(text.splitlines()[line - 1]):
+        problem, remedy = "a tab in the indentation", "Indent with spaces, not tabs."
     elif "another document" in problem:
-        remedy = "Keep one document to a file: remove `---`."
+        problem, remedy = "a second document", "Keep one document to a file: remove `---`."
     elif "cannot be a key" in problem:
         remedy = "Put text that starts with { or [ in quotes."
     elif isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):
         remedy = "Check quotes, brackets and indentation here and just above; text that holds ': ' needs quotes."
-    return Problem(f"not valid YAML: {problem}", file, line=None if mark is None else mark.line + 1, remedy=remedy)
+    return Problem(f"not valid YAML: {problem}", file, line=line, remedy=remedy)
 
 
-def _lines(loader: _Loader, node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _lines(loader: _StrictConstructor, node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
     if isinstance(node, yaml.MappingNode):
         for key_node, value in node.value:
             here = (*path, loader.construct_object(key_node, deep=True))

@@ -307,8 +307,9 @@ def _class_problems(raw: RawDocument) -> Iterator[Problem]:
         if name not in classes:
             remedy = suggest(str(name), map(str, classes))
             yield raw.problem("service level for a class that has no traffic", ("service_levels", name), None, remedy)
+    pools = _entries(raw.data, "fleet")
     served: set[str] = set()
-    for name, pool in _entries(raw.data, "fleet"):
+    for name, pool in pools:
         serves = pool.get("serves") or classes
         for traffic_class in serves if isinstance(serves, list | tuple) else classes:
             if isinstance(traffic_class, str) and traffic_class not in classes:
@@ -317,7 +318,7 @@ def _class_problems(raw: RawDocument) -> Iterator[Problem]:
                 yield raw.problem("serves a class that has no traffic", location, traffic_class, remedy)
             served.add(str(traffic_class))
     for name in classes:
-        if str(name) not in served:
+        if pools and str(name) not in served:
             yield raw.problem("no pool serves this class", ("traffic", name), None, "Add it to a pool's `serves`.")
 
 

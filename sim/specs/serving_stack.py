@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sim.specs.hardware import NumberFormat
-from sim.specs.spec import Document, Fraction, Number, PositiveFraction, PositiveInteger, PositiveNumber, Sourced, Spec
+from sim.specs.spec import (
+    Document,
+    Fraction,
+    NonNegativeInteger,
+    Number,
+    PositiveFraction,
+    PositiveInteger,
+    PositiveNumber,
+    Sourced,
+    Spec,
+)
 from sim.specs.units import Bytes, Seconds
 from sim.specs.workload import WholeTokens
 
@@ -82,6 +94,9 @@ class StepTimeSpec(Spec):
     expert_latency: Sourced[Seconds]
     """Latency floor of the experts of one layer [s]."""
 
+    expert_passes: Sourced[PositiveNumber]
+    """Times that a token's activation is read or written for each expert that it visits [1]."""
+
     expert_imbalance_exponent: Sourced[Fraction]
     """Exponent g of `ranks**g`, by which the busiest rank's expert work exceeds the mean [1]."""
 
@@ -113,6 +128,37 @@ class StepTimeSpec(Spec):
     """Relative error of predicted step times on systems that the parameters were not fitted on [1]."""
 
 
+EFFICIENCIES = frozenset(
+    {
+        "weight_bandwidth", "kv_bandwidth", "latent_kv_bandwidth", "decode_attention", "latent_decode_attention",
+        "prefill_attention", "expert_bandwidth", "link_bandwidth", "elementwise_bandwidth", "matmul", "expert_matmul",
+    }
+)  # fmt: skip
+"""Parameters that are fractions of a datasheet rate; a factor never lifts them above 1."""
+
+BandMetric = Literal["throughput", "tpot", "e2e", "ttft"]
+BandClass = Literal["calibrated", "transferred", "specification"]
+
+
+class BandSpec(Spec):
+    """Range around a prediction that held four of five measured values, as ratios of measured to predicted."""
+
+    low: PositiveNumber
+    """10th percentile of measured over predicted [1]."""
+
+    high: PositiveNumber
+    """90th percentile of measured over predicted [1]."""
+
+    points: NonNegativeInteger = 0
+    """Measured points behind it; 0 means that the band is an assumption."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
 class ServingStackSpec(Document):
     """One serving framework at one date: its batching and its efficiencies."""
 
@@ -124,3 +170,46 @@ class ServingStackSpec(Document):
 
     step_time: StepTimeSpec
     """Efficiencies and latencies."""
+
+    families: dict[str, dict[str, Sourced[PositiveNumber]]] = Field(default_factory=dict)
+    """Accelerator family -> parameter of `step_time` -> factor on it; families without an entry use it as it is."""
+
+    bands: dict[BandMetric, dict[BandClass, BandSpec]] = Field(default_factory=dict)
+    """Metric -> how well the system is known -> error band of a prediction."""
+
+    @model_validator(mode="after")
+    def _factors_name_parameters(self) -> Self:
+        known = set(StepTimeSpec.model_fields) - {"smoothness", "step_time_spread"}
+        for family, factors in self.families.items():
+            unknown = sorted(set(factors) - known)
+            if unknown:
+                raise ValueError(f"families.{family} has factors on what is no parameter: {', '.join(unknown)}")
+        return self
+
+    def step_time_on(self, family: str) -> StepTimeSpec:
+        """Return the step-time parameters on one accelerator family.
+
+        Parameters
+        ----------
+        family : str
+            Family of a hardware profile; one without factors gets the stack's own values.
+
+        """
+        update: dict[str, Any] = {}
+        for name, factor in self.families.get(family, {}).items():
+            value = getattr(self.step_time, name)
+            if isinstance(value, Mapping):
+                update[name] = {key: _times(name, each, factor.value) for key, each in value.items()}
+            else:
+                update[name] = _times(name, value, factor.value)
+        return self.step_time.model_copy(update=update)
+
+
+def _times(name: str, parameter: Sourced[float], factor: float) -> Sourced[float]:
+    """Return a parameter and its range times a factor; an efficiency stays at or below 1, as an exponent does."""
+    most = 1.0 if name in EFFICIENCIES or name.endswith("exponent") else math.inf
+    scaled = {
+        key: None if (value := getattr(parameter, key)) is None else min(value * factor, max(most, value))
+        for key in ("value", "low", "high")
+    }
+    return parameter.model_copy(update=scaled)

@@ -129,16 +129,15 @@ def _said(kind: str, message: str, context: Mapping[str, Any], value: object) ->
         return f"must have at least {context['min_length']} entr{'y' if context['min_length'] == 1 else 'ies'}"
     if kind == "too_long":
         return f"must have at most {context['max_length']} entries, not {context['actual_length']}"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters"
     if kind == "union_tag_invalid":
         return f"unknown {context['discriminator'].strip(chr(39))}"
     if kind == "union_tag_not_found":
         return "missing" if isinstance(value, dict) else "must be a mapping"
     if kind.startswith(("date_", "datetime_")):
         return "must be a date of the calendar, such as 2025-05-15"
-    message = message.removeprefix("Value error, ").removesuffix(".")
-    message = message.replace("Input should be", "must be", 1)
-    first = message.split(" ", 1)[0]
-    return message if first.isupper() else message[:1].lower() + message[1:]
+    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
 
 
 def _walk(annotation: Any, data: Any, location: Sequence[Any]) -> tuple[Location, list[Any]]:
@@ -154,15 +153,11 @@ def _walk(annotation: Any, data: Any, location: Sequence[Any]) -> tuple[Location
         key = part
         if isinstance(data, dict):
             key = next((each for each in data if each == part or str(each) == str(part)), part)
-            specs = _tagged_by_data(specs, data)
         written.append(key)
         inside = isinstance(data, dict) and key in data
         inside = inside or (isinstance(data, list) and isinstance(key, int) and key < len(data))
         data = data[key] if inside else None
-        expected = [each for one in (specs or expected) for each in _below(one, key)]
-    if isinstance(data, dict):
-        specs = list(_specs(expected))
-        expected = _tagged_by_data(specs, data) or expected
+        expected = [each for one in expected for each in _below(one, key)]
     return tuple(written), expected
 
 
@@ -205,14 +200,6 @@ def _specs(expected: Sequence[Any]) -> Iterator[type[BaseModel]]:
     for each in expected:
         if isinstance(each, type) and issubclass(each, BaseModel):
             yield each
-
-
-def _tagged_by_data(specs: Sequence[type[BaseModel]], data: Mapping[Any, Any]) -> list[type[BaseModel]]:
-    """Return the members of a union that the written tag chooses; all where none is written."""
-    if len(specs) < 2:
-        return list(specs)
-    values = {value for value in data.values() if isinstance(value, str)}
-    return [spec for spec in specs if values & set(_literals(spec))] or list(specs)
 
 
 def _literals(spec: type[BaseModel]) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -186,14 +188,14 @@ def test_a_flat_profile_changes_nothing() -> None:
 
 
 def test_profile_errors() -> None:
-    with pytest.raises(ValueError, match="24 multipliers"):
+    with pytest.raises(ValueError, match="24 or 168 multipliers"):
         profile_rates(1.0, (1.0,) * 23, 0.0, 10.0)
-    with pytest.raises(ValueError, match="24 multipliers"):
+    with pytest.raises(ValueError, match="24 or 168 multipliers"):
         profile_rates(1.0, (1.0,) * 23 + (-1.0,), 0.0, 10.0)
     with pytest.raises(ValueError, match="above 0"):
         profile_rates(1.0, (0.0,) * 24, 0.0, 10.0)
     with pytest.raises(ValueError, match="start_hour"):
-        profile_rates(1.0, WORKDAY, 24.0, 10.0)
+        profile_rates(1.0, WORKDAY, math.inf, 10.0)
     for outside in ([-0.1], [10.0]):
         with pytest.raises(ValueError, match="unit-rate"):
             rescale_to_profile(np.array(outside), np.array([0.0, 10.0]), np.array([1.0]))

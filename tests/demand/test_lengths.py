@@ -21,8 +21,8 @@ from sim.demand.lengths import (
     sample_lengths,
 )
 from sim.demand.streams import stream
+from sim.specs.distributions import LengthDistribution
 from sim.specs.errors import InputError
-from sim.specs.workload import LengthDistribution
 
 
 def described(distribution: str, **fields: Any) -> LengthDistribution:

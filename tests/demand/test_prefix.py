@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from sim.demand.lengths import mean_length, sample_lengths
 from sim.demand.prefix import mean_cached, sample_cached
 from sim.demand.streams import stream
-from sim.specs.workload import LengthDistribution, Prefix
+from sim.specs.distributions import LengthDistribution
+from sim.specs.workload import Prefix
 
 OURS = {"source": ["assumption"], "confidence": "assumption"}
 PROMPT: LengthDistribution = TypeAdapter(LengthDistribution).validate_python(

@@ -97,7 +97,7 @@ def test_another_header_names_the_accepted_schemas(tmp_path: Path, header: str, 
     (told,) = problems(path)
     assert told.startswith(f":1: {expected} (got '{header}'). Accepted: the Azure")
     assert "TIMESTAMP,ContextTokens,GeneratedTokens" in told
-    assert "arrival_s, prompt_tokens, output_tokens with optional cached_tokens and class" in told
+    assert "arrival_s, prompt_tokens, output_tokens with optional cached_tokens, class, follows" in told
 
 
 def test_all_bad_rows_of_a_csv_are_told_with_their_lines(tmp_path: Path) -> None:

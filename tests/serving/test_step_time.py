@@ -33,7 +33,7 @@ def formats(number_format: NumberFormat, kv: NumberFormat = BF16) -> Formats:
 
 def ideal(parameters: StepTimeSpec = PARAMETERS, **changes: float) -> StepTimeSpec:
     """Return parameters without latencies and elementwise work, so that only rooflines are left."""
-    zero = dict.fromkeys(LATENCIES, 0.0) | {"elementwise_passes": 1e-12, "smoothness": 400.0} | changes
+    zero = dict.fromkeys(LATENCIES, 0.0) | {"elementwise_passes": 1e-12, "expert_passes": 1e-12, "smoothness": 400.0} | changes
     update = {name: getattr(parameters, name).model_copy(update={"value": value}) for name, value in zero.items()}
     return parameters.model_copy(update=update)
 
@@ -66,7 +66,8 @@ def test_small_batches_read_all_weights() -> None:
     counts = parameter_counts(LIBRARY.model("llama-3.1-70b").spec.architecture)
     hardware = LIBRARY.hardware("h100-sxm").spec
     body = (counts.attention + counts.dense) / 4
-    link = 2 * 80 * 8192 * 2 / (450e9 * PARAMETERS.link_bandwidth.value)  # two sums of the residual per layer and token
+    sent = 2 * 3 / 4 * 8192 * 2  # of the residual by each of four accelerators in a ring [B]
+    link = 2 * 80 * sent / (450e9 * PARAMETERS.link_bandwidth.value)  # two sums per layer and token
     memory = hardware.memory.bandwidth.value * PARAMETERS.weight_bandwidth.value
     assert times.linear_s[1] == pytest.approx(body / memory + link, rel=1e-3)
     compute = 2 * body * 8192 / (hardware.peak[FP8].value * PARAMETERS.matmul[FP8].value)
@@ -76,7 +77,7 @@ def test_small_batches_read_all_weights() -> None:
 def test_decode_attention_reads_the_cache() -> None:
     """70B keeps 327,680 B of KV per token in bf16; four accelerators share the eight heads."""
     times = table(parameters=ideal())
-    assert times.context_s == pytest.approx(327_680 / 4 / (3.35e12 * 0.873), rel=1e-3)
+    assert times.context_s == pytest.approx(327_680 / 4 / (3.35e12 * PARAMETERS.kv_bandwidth.value), rel=1e-3)
     assert table(parameters=ideal(), kv=FP8).context_s == pytest.approx(times.context_s / 2, rel=1e-3)
 
 

@@ -30,7 +30,9 @@ def test_the_first_folder_that_has_a_name_wins(folder: Path, write: Any, tmp_pat
     for place in ("first", "second"):
         write(f"{place}/hardware_profiles/chip.yaml", text.replace("A chip", f"The {place} chip"))
     write("second/hardware_profiles/other.yaml", text.replace("name: chip", "name: other"))
-    monkeypatch.setenv("FLEETCAST_PATH", os.pathsep.join(str(tmp_path / each) for each in ("first", "second", "library")))
+    monkeypatch.setenv(
+        "FLEETCAST_PATH", os.pathsep.join(str(tmp_path / each) for each in ("first", "second", "library"))
+    )
     library = default_library()
     assert library.hardware("chip").spec.title == "The first chip"
     assert library.hardware("other").spec.name == "other"
@@ -92,7 +94,8 @@ def test_every_kind_is_found_in_its_own_folder_only(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "remedy"),
     [("hardware", "chips", "Did you mean chip?"), ("model", "tinny", "Did you mean tiny?"),
-     ("workload", "zzz", "Known: talk."), ("scenario", "chip", "Known: town."), ("serving_stack", "", "Known: engine.")],
+     ("workload", "zzz", "Known: talk."), ("scenario", "chip", "Known: town."),
+     ("serving_stack", "", "Known: engine.")],
 )  # fmt: skip
 def test_an_unknown_name_names_near_misses_of_its_kind(
     folder: Path, problems_of: ProblemsOf, kind: str, name: str, remedy: str
@@ -125,12 +128,16 @@ def test_a_relative_path_is_looked_up_beside_the_file_that_names_it_and_then_fro
     here.unlink()
     assert located("x.yaml", str(tmp_path / "there/scenario.yaml")) == beside
     assert located(str(here), str(tmp_path / "there/scenario.yaml")) == here
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert located("~/x.yaml", str(tmp_path / "there/scenario.yaml")) == tmp_path / "home/x.yaml"
 
 
 # The environment
 
 
-def test_every_wrong_folder_in_the_environment_is_told(tmp_path: Path, problems_of: ProblemsOf, monkeypatch: Any) -> None:
+def test_every_wrong_folder_in_the_environment_is_told(
+    tmp_path: Path, problems_of: ProblemsOf, monkeypatch: Any
+) -> None:
     file, absent, empty = tmp_path / "file", tmp_path / "absent", tmp_path / "empty"
     file.write_text("")
     empty.mkdir()
@@ -139,9 +146,12 @@ def test_every_wrong_folder_in_the_environment_is_told(tmp_path: Path, problems_
     assert [(each.file, each.value, each.message) for each in problems] == [
         ("FLEETCAST_PATH", str(absent), "no such folder"),
         ("FLEETCAST_PATH", str(file), "no such folder"),
-        ("FLEETCAST_PATH", str(empty),
-         "this folder holds none of hardware_profiles, models, serving_stacks, workloads, scenarios"),
-    ]  # fmt: skip
+        (
+            "FLEETCAST_PATH",
+            str(empty),
+            f"this folder holds none of {', '.join(folder for folder, _ in KINDS.values())}",
+        ),
+    ]
     assert all(each.remedy == "Check the path." for each in problems[:2])
 
 
@@ -167,8 +177,9 @@ def test_the_built_in_library_is_found_in_a_checkout_and_in_an_installed_wheel(
     monkeypatch.setattr(library_module, "__file__", str(module))
     monkeypatch.delenv("FLEETCAST_PATH", raising=False)
     assert builtin_root() == tmp_path / "site-packages/sim/builtin"
-    assert {kind: list(default_library().names(kind)) for kind in KINDS} == {
-        "hardware": ["chip"], "model": ["tiny"], "serving_stack": ["engine"], "workload": ["talk"], "scenario": ["town"],
+    assert {kind: list(names) for kind in KINDS if (names := default_library().names(kind))} == {
+        "hardware": ["chip"], "model": ["tiny"], "serving_stack": ["engine"], "workload": ["talk"],
+        "scenario": ["town"],
     }  # fmt: skip
     assert default_library().hardware("chip").spec.title == "A chip"
 
@@ -297,6 +308,16 @@ def test_an_extends_that_leads_nowhere_is_told_where_it_stands(
     ]
 
 
+def test_a_delta_of_another_kind_is_refused_in_the_file_of_that_kind(
+    folder: Path, write: Any, problems_of: ProblemsOf
+) -> None:
+    delta = DELTA.replace("extends: chip", "extends: ../models/tiny.yaml")
+    write("library/hardware_profiles/faster.yaml", delta)
+    problems = problems_of(lambda: Library((folder,)).hardware("faster"))
+    assert [(each.path, each.value, each.line) for each in problems] == [("kind", "model", 1)]
+    assert problems[0].file.endswith("models/tiny.yaml")
+
+
 def test_a_delta_of_a_delta_is_refused(folder: Path, write: Any, problems_of: ProblemsOf) -> None:
     write("library/hardware_profiles/faster.yaml", DELTA)
     path = write(
@@ -310,7 +331,10 @@ def test_a_delta_of_a_delta_is_refused(folder: Path, write: Any, problems_of: Pr
 
 
 def test_errors_of_a_delta_stand_in_the_delta_with_its_lines(folder: Path, write: Any, problems_of: ProblemsOf) -> None:
-    text = DELTA + "memory:\n  bandwidth: {value: 4}\n  usable: {low: 81 GiB}\npeek: {}\nprices: {hourly: {spot: 3 USD/h}}\n"
+    text = (
+        DELTA
+        + "memory:\n  bandwidth: {value: 4}\n  usable: {low: 81 GiB}\npeek: {}\nprices: {hourly: {spot: 3 USD/h}}\n"
+    )
     path = write("library/hardware_profiles/faster.yaml", text)
     problems = problems_of(lambda: Library((folder,)).hardware("faster"))
     assert [(each.path, each.line) for each in problems] == [
@@ -346,7 +370,10 @@ def test_a_delta_uses_the_sources_of_what_it_extends_and_may_add_its_own(
     problem = problems_of(lambda: Library((folder,)).hardware("faster"))[0]
     assert (problem.path, problem.value, problem.line) == ("memory.bandwidth.source", "BLOG", 5)
     path.write_text(text + "sources: {BLOG: A page}\n")
-    assert Library((folder,)).hardware("faster").spec.sources == {"DATASHEET": "The chip's data sheet", "BLOG": "A page"}
+    assert Library((folder,)).hardware("faster").spec.sources == {
+        "DATASHEET": "The chip's data sheet",
+        "BLOG": "A page",
+    }
 
 
 # Fingerprints
@@ -358,7 +385,10 @@ def test_fingerprints_are_of_the_bytes_of_both_files_and_change_with_either(fold
     library = Library((folder,))
 
     def expected() -> dict[str, str]:
-        return {f"hardware_profiles/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in (delta, extended)}
+        return {
+            f"hardware_profiles/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (delta, extended)
+        }
 
     first = library.hardware("faster").fingerprints
     assert first == expected()

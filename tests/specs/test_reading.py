@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from sim.specs import reading
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.hardware import HardwareSpec
 from sim.specs.model import ModelSpec
@@ -28,6 +30,15 @@ SPECS: dict[str, type[Spec]] = {
 
 def read(path: Path) -> Any:
     return validate(read_yaml(path), SPECS[f"{path.parent.name}/{path.name}"])
+
+
+@pytest.fixture(params=["fastest", "plain"])
+def parser(request: Any, monkeypatch: Any) -> str:
+    """Read with the fastest parser at hand, and with the one that every PyYAML has."""
+    if request.param == "plain":
+        plain = type("Plain", (reading._StrictConstructor, yaml.SafeLoader), {})
+        monkeypatch.setattr(reading, "_Loader", plain)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -71,10 +82,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path, problems_of: Prob
         (b"just text", 1, "holds no mapping of keys to values at its top", "Start with `kind:`."),
         (b"a: 1\nb: \xe4\n", 2, "is not UTF-8 text", "Save it as UTF-8."),
         ("a: 1\n".encode("utf-16"), 1, "is not UTF-8 text", "Save it as UTF-8."),
+        ("a: ääää\nb: ä\x07y\n".encode(), 2, "not valid YAML: the character U+0007 is not allowed", "Remove it."),
         (b"a: 1\nb: x\0y\n", 2, "not valid YAML: the character U+0000 is not allowed", "Remove it."),
-        (b"a:\n\tb: 1\n", 2, "not valid YAML: found character '\\t' that cannot start any token",
+        (b"a:\n\tb: 1\n", 2, "not valid YAML: a tab in the indentation",
          "Indent with spaces, not tabs."),
-        (b"a: 1\n---\nb: 1\n", 2, "not valid YAML: but found another document",
+        (b"a: 1\n---\nb: 1\n", 2, "not valid YAML: a second document",
          "Keep one document to a file: remove `---`."),
         (b"a: 1\nb: {{name}}\n", 2, "not valid YAML: a mapping or a list cannot be a key",
          "Put text that starts with { or [ in quotes."),
@@ -82,8 +94,10 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path, problems_of: Prob
         (b"a: 1\nb: !!int x\n", 2,
          "not valid YAML: 'x' cannot be read: invalid literal for int() with base 10: 'x'", ""),
     ],
-    ids=["empty", "comment", "list", "text", "latin-1", "utf-16", "nul", "tab", "two documents", "braces", "date", "tag"],
+    ids=["empty", "comment", "list", "text", "latin-1", "utf-16", "bell", "nul", "tab", "documents", "braces", "date",
+         "tag"],
 )  # fmt: skip
+@pytest.mark.usefixtures("parser")
 def test_what_is_no_yaml_mapping_is_told_with_line_and_remedy(
     tmp_path: Path, problems_of: ProblemsOf, content: bytes, line: int | None, message: str, remedy: str
 ) -> None:
@@ -95,6 +109,7 @@ def test_what_is_no_yaml_mapping_is_told_with_line_and_remedy(
 
 
 @pytest.mark.parametrize("content", ["a: 1\ntitle: b: c\n", "a: 1\nb: [1, 2\nc: 3\n", 'a: 1\nb: "x\n', "a: 1\n b: 2\n"])
+@pytest.mark.usefixtures("parser")
 def test_other_mistakes_of_yaml_say_where_to_look(write: Any, problems_of: ProblemsOf, content: str) -> None:
     problem = problems_of(lambda: read_yaml(write("x.yaml", content)))[0]
     assert problem.message.startswith("not valid YAML: ")
@@ -104,6 +119,7 @@ def test_other_mistakes_of_yaml_say_where_to_look(write: Any, problems_of: Probl
 
 
 @pytest.mark.parametrize("content", ["a: &x [*x]\n", "a: &x {b: *x}\n", "a: " + "[" * 5000])
+@pytest.mark.usefixtures("parser")
 def test_endless_nesting_is_one_problem(write: Any, problems_of: ProblemsOf, content: str) -> None:
     problem = problems_of(lambda: read_yaml(write("x.yaml", content)))[0]
     assert problem.message == "is nested too deeply"
@@ -112,9 +128,11 @@ def test_endless_nesting_is_one_problem(write: Any, problems_of: ProblemsOf, con
 
 @pytest.mark.parametrize(
     ("content", "line", "key"),
-    [("a: 1\nb: 2\na: 3\n", 3, "'a'"), ("a:\n  b: 1\n  c: {d: 1}\n  b: 1\n", 4, "'b'"), ("a: [{b: 1, b: 1}]\n", 1, "'b'"),
+    [("a: 1\nb: 2\na: 3\n", 3, "'a'"), ("a:\n  b: 1\n  c: {d: 1}\n  b: 1\n", 4, "'b'"),
+     ("a: [{b: 1, b: 1}]\n", 1, "'b'"),
      ("a:\n  0.5: 1\n  0.50: 1\n", 3, "0.5")],
 )  # fmt: skip
+@pytest.mark.usefixtures("parser")
 def test_a_key_given_twice_is_refused_at_its_second_place(
     write: Any, problems_of: ProblemsOf, content: str, line: int, key: str
 ) -> None:
@@ -122,12 +140,14 @@ def test_a_key_given_twice_is_refused_at_its_second_place(
     assert (problem.message, problem.line) == (f"not valid YAML: the key {key} is given twice", line)
 
 
+@pytest.mark.usefixtures("parser")
 def test_anchors_and_merge_keys_are_read_and_a_key_may_replace_a_merged_one(write: Any) -> None:
     raw = read_yaml(write("x.yaml", "a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: *a\n"))
     assert raw.data == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
     assert raw.lines["b", "y"] == 4
 
 
+@pytest.mark.usefixtures("parser")
 def test_every_key_and_entry_has_the_line_on_which_it_stands(write: Any) -> None:
     raw = read_yaml(write("x.yaml", "a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\ne:\n  0.50: 1\n  on: 2\n"))
     assert raw.lines == {
@@ -183,7 +203,7 @@ def test_a_problem_that_occurs_twice_is_told_once_and_survives_pickling() -> Non
     error = InputError([first, second, first])
     assert error.problems == (first, second)
     assert str(error) == "x.yaml:3: a.b: wrong (got [1]). Do it right.\nx.yaml: a.c: wrong (got [1])."
-    copied = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copied = pickle.loads(pickle.dumps(error))
     assert (type(copied), copied.problems, str(copied)) == (InputError, error.problems, str(error))
 
 
@@ -205,7 +225,8 @@ def test_a_problem_without_file_path_value_or_remedy_is_still_a_sentence() -> No
         ("models/tiny.yaml", "vendor: Acme", "vendor: Acme\nvendr: Acme", "vendr", "Did you mean vendor?"),
         ("models/tiny.yaml", "kv_heads: 2,", "kv_heads: 2, query_head: 8,", "architecture.attention.0.query_head",
          "Did you mean query_heads"),
-        ("models/tiny.yaml", "kv_heads: 2,", "kv_heads: 2, kv_rank: 8,", "architecture.attention.0.kv_rank", "kv_heads"),
+        ("models/tiny.yaml", "kv_heads: 2,", "kv_heads: 2, kv_rank: 8,", "architecture.attention.0.kv_rank",
+         "kv_heads"),
         ("models/tiny.yaml", "0.1 Gparameters,", "0.1 Gparameters, hihg: 1 Gparameters,",
          "stated.total_parameters.hihg", "Did you mean high?"),
         ("workloads/talk.yaml", "process: poisson", "process: poisson, profil: 3", "arrivals.profil",
@@ -235,7 +256,9 @@ def test_an_unknown_key_names_near_misses_of_its_own_place(
 
 def test_an_unknown_key_of_a_union_suggests_only_keys_of_the_chosen_member(broken: Any) -> None:
     problem = broken("workloads/talk.yaml", ("process: poisson", "process: poisson, cv: 3"))
-    assert (problem.path, problem.remedy) == ("arrivals.cv", "Known: process, profile.")
+    assert problem.path == "arrivals.cv"
+    assert problem.remedy.startswith("Known: process, profile")
+    assert "cv" not in problem.remedy
 
 
 @pytest.mark.parametrize("pool", ["model", "hardware", "parallelism", "replicas"])
@@ -270,7 +293,7 @@ def test_names_that_resemble_nothing_are_answered_with_all_that_is_known() -> No
          "must be 'published_spec', 'published_spec_via_secondary', 'measured', 'vendor_claim', 'analyst_estimate', "
          "'derived' or 'assumption'", "measurd", "Did you mean measured?"),
         ("hardware_profiles/chip.yaml", "bf16: {value: 1000 T", "bf17: {value: 1000 T", "peak.bf17",
-         "must be 'bf16', 'fp8', 'fp4', 'int8' or 'int4'", "bf17", "Did you mean bf16?"),
+         "must be 'bf16', 'fp8', ...", "bf17", "Did you mean bf16?"),
         ("hardware_profiles/chip.yaml", "3.35 TB/s", "0 TB/s", "memory.bandwidth.value", "must be more than 0",
          "0 TB/s", ""),
         ("hardware_profiles/chip.yaml", "1000 TFLOP/s", "0 FLOP/s", "peak.bf16.value", "must be more than 0",
@@ -301,19 +324,23 @@ def test_names_that_resemble_nothing_are_answered_with_all_that_is_known() -> No
         ("workloads/talk.yaml", "metric: ttft", "metric: TTFT", "service_levels.0.metric",
          "must be 'ttft', 'tpot' or 'e2e'", "TTFT", ""),
         ("scenarios/town.yaml", "duration: 10 min\n", "", "duration", "missing", None,
-         "Time during which synthetic requests arrive; a trace has its own. Write a number and a unit, such as '500 ms'."),
+         "Time during which synthetic requests arrive; a trace has its own. "
+         "Write a number and a unit, such as '500 ms'."),
         ("scenarios/town.yaml", "kind: scenario\n", "", "kind", "missing", None,
          "Says what the file describes. Write scenario."),
         ("scenarios/town.yaml", "price_basis: [on_demand]", "price_basis: []", "price_basis",
          "must have at least 1 entry", None, ""),
         ("scenarios/town.yaml", "main:", "Main:", "fleet.Main",
-         "is not a name: names are lower-case letters, digits, '-' and '_', and start with a letter or digit", "Main", ""),
+         "is not a name: names are lower-case letters, digits, '-' and '_', and start with a letter or digit",
+         "Main", ""),
         ("scenarios/town.yaml", "main:", "7:", "fleet.7", "must be text", 7, "Put it in quotes."),
         ("scenarios/town.yaml", "name: town", "name: My town", "name",
          "is not a name: names are lower-case letters, digits, '-', '_' and '.', and start with a letter or digit",
          "My town", ""),
+        ("scenarios/town.yaml", "name: town", f"name: {'a' * 81}", "name", "must have at most 80 characters", "a" * 81,
+         ""),
         ("scenarios/town.yaml", "voice: {workload: talk}", "voice:", "traffic.voice", "must be a mapping", None,
-         "Give its keys: workload, rate, trace, trace_speed."),
+         "Give its keys: workload, ..."),
         ("scenarios/town.yaml", "kind: scenario", "kind: scenario\n5: x", "5", "keys must be text", 5,
          "Put it in quotes."),
         ("scenarios/town.yaml", "kind: scenario", "kind: scenario\nservice_levels: []", "service_levels",
@@ -326,14 +353,17 @@ def test_each_mistake_says_in_a_planners_words_what_to_write(
     broken: Any, name: str, old: str, new: str, path: str, message: str, value: object, remedy: str
 ) -> None:
     problem = broken(name, (old, new))
-    assert (problem.path, problem.message, problem.remedy) == (path, message, remedy)
+    assert problem.path == path
+    for said, expected in ((problem.message, message), (problem.remedy, remedy)):
+        assert said.startswith(expected[:-3]) if expected.endswith(", ...") else said == expected
     assert repr(problem.value) == repr(value)
-    said = str(problem)
     for word in ("Input should", "dictionary", "tuple", "NoneType", "instance of", "validation", "Annotated", "\n"):
-        assert word not in said
+        assert word not in str(problem)
 
 
-def test_the_line_of_an_error_is_that_of_the_nearest_place_that_is_written(broken: Any, line_of: Any, folder: Path) -> None:
+def test_the_line_of_an_error_is_that_of_the_nearest_place_that_is_written(
+    broken: Any, line_of: Any, folder: Path
+) -> None:
     problem = broken("scenarios/town.yaml", ("    model: tiny\n", ""))
     assert (problem.path, problem.line) == ("fleet.main.model", line_of(folder / "scenarios/town.yaml", "main:"))
 
@@ -383,7 +413,11 @@ def test_sources_inside_lists_and_alternatives_are_checked_too(edit: Any, proble
     level = "[{metric: e2e, quantile: 0.9, limit: 9 s, source: [SURVEY], confidence: measured}]"
     path = edit(
         "scenarios/town.yaml",
-        ("kind: scenario", f"kind: scenario\nservice_levels: {{chat: {level}}}\nalternatives: {{a: {{service_levels.voice: {level}}}}}"),
+        (
+            "kind: scenario",
+            f"kind: scenario\nservice_levels: {{chat: {level}}}\n"
+            f"alternatives: {{a: {{service_levels.voice: {level}}}}}",
+        ),
     )
     problems = problems_of(lambda: read(path))
     assert [(each.path, each.line) for each in problems] == [

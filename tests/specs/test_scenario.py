@@ -172,7 +172,17 @@ def test_no_class_and_no_pool_is_called_all_because_that_means_everything(
 
 @pytest.mark.parametrize(
     "path",
-    ["seed", "name", "kind", "alternatives", "alternatives.b", "traffic.chat.rate", "traffic", "duration", "start_hour"],
+    [
+        "seed",
+        "name",
+        "kind",
+        "alternatives",
+        "alternatives.b",
+        "traffic.chat.rate",
+        "traffic",
+        "duration",
+        "start_hour",
+    ],
 )
 def test_an_alternative_meets_the_same_requests_as_all_others(problem: Any, path: str) -> None:
     found = problem(added(f"alternatives:\n  same: {{}}\n  other:\n    fleet.main.replicas: 4\n    {path}: 3"))
@@ -189,7 +199,9 @@ def test_all_that_an_alternative_may_not_change_is_named_at_once(problem: Any) -
 
 
 def test_an_alternative_may_change_the_fleet_its_router_and_its_service_levels(scenario: Any) -> None:
-    delta = "{fleet.main.replicas: 4, router: round_robin, service_levels.chat: [], price_basis: [spot], warm_up: 2 min}"
+    delta = (
+        "{fleet.main.replicas: 4, router: round_robin, service_levels.chat: [], price_basis: [spot], warm_up: 2 min}"
+    )
     assert set(scenario(added(f"alternatives: {{a: {{}}, b: {delta}}}")).alternatives) == {"a", "b"}
 
 
@@ -221,15 +233,15 @@ def test_a_step_token_budget_is_whole_tokens() -> None:
 @pytest.mark.parametrize("tensor", [1, 2, 8])
 @pytest.mark.parametrize("data", [1, 2, 4])
 @pytest.mark.parametrize("expert", [1, 2, 8, 32])
-def test_experts_are_on_one_or_on_all_accelerators_and_data_parallel_attention_needs_all(
-    tensor: int, data: int, expert: int
+@pytest.mark.parametrize("pipeline", [1, 3])
+def test_experts_are_on_one_or_on_all_ranks_of_a_stage_and_data_parallel_attention_needs_all(
+    tensor: int, data: int, expert: int, pipeline: int
 ) -> None:
-    layout = {"tensor": tensor, "data": data, "expert": expert}
-    everywhere = expert == tensor * data
-    if everywhere or (expert == 1 and data == 1):
-        assert ParallelismSpec.model_validate(layout).accelerators == tensor * data
+    layout = {"tensor": tensor, "data": data, "expert": expert, "pipeline": pipeline}
+    if expert == tensor * data or (expert == 1 and data == 1):
+        assert ParallelismSpec.model_validate(layout).accelerators == tensor * data * pipeline
     else:
-        with pytest.raises(ValidationError, match=r"expert (must be 1 or tensor x data =|= )"):
+        with pytest.raises(ValidationError, match=rf"expert (must be 1 or tensor x data )?= {tensor * data}"):
             ParallelismSpec.model_validate(layout)
 
 

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -53,6 +53,8 @@ def refusal(spec: type[Spec], data: dict[str, Any]) -> str:
 finite = st.floats(-1e9, 1e9)
 
 
+@example(low=0.0, value=-1.0, high=None)
+@example(low=None, value=1.0, high=0.0)
 @given(low=st.none() | finite, value=finite, high=st.none() | finite)
 def test_a_sourced_number_exists_exactly_when_low_value_and_high_are_in_order(
     low: float | None, value: float, high: float | None
@@ -137,15 +139,25 @@ def test_every_spec_is_frozen_forbids_unknown_keys_and_nan_and_describes_its_fie
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, "nan", "inf"])
 @pytest.mark.parametrize("key", ["value", "low", "high"])
 def test_no_number_is_nan_or_infinite(key: str, number: object) -> None:
-    assert f"{key}\n  Input should be a finite number" in refusal(Sourced[float], {"value": 1.0, key: number} | MEASURED)
+    assert f"{key}\n  Input should be a finite number" in refusal(
+        Sourced[float], {"value": 1.0, key: number} | MEASURED
+    )
 
 
 def test_fractions_positive_numbers_and_whole_numbers_end_where_they_say() -> None:
-    assert [value for value in (-1e-9, 0, 0.0, 0.5, 1, 1.0, 1.0000001) if accepted(Fraction, value)] == [0, 0.0, 0.5, 1, 1.0]
+    assert [value for value in (-1e-9, 0, 0.0, 0.5, 1, 1.0, 1.0000001) if accepted(Fraction, value)] == [
+        0,
+        0.0,
+        0.5,
+        1,
+        1.0,
+    ]
     assert [value for value in (-1e-9, 0, 0.0, 1e-300, 1, 1.1) if accepted(PositiveFraction, value)] == [1e-300, 1]
     assert [value for value in (-1, 0, 1e-300, 1e300) if accepted(PositiveNumber, value)] == [1e-300, 1e300]
     assert [value for value in (-1, 0, 1, 1.0, 1.5, "1", True, None) if accepted(PositiveInteger, value)] == [1]
-    assert [value for value in (-1, 0, 1, 0.0, "0", False) if accepted(NonNegativeInteger, value) and value is not False] == [0, 1]
+    assert [
+        value for value in (-1, 0, 1, 0.0, "0", False) if accepted(NonNegativeInteger, value) and value is not False
+    ] == [0, 1]
     assert not accepted(NonNegativeInteger, False)
 
 
@@ -172,7 +184,9 @@ def test_a_date_is_a_day_of_the_calendar_and_not_a_count_of_seconds() -> None:
 def test_names_are_lower_case_and_only_the_name_of_everything_is_taken() -> None:
     for annotation in (Name, Key, OwnKey):
         assert all(accepted(annotation, name) for name in ("a", "chat", "h100-sxm", "8b", "a_b", "alls", "al"))
-        assert not any(accepted(annotation, name) for name in ("", "Chat", "-a", "_a", "a b", "a/b", "ä", 7, None, True))
+        assert not any(
+            accepted(annotation, name) for name in ("", "Chat", "-a", "_a", "a b", "a/b", "ä", 7, None, True)
+        )
     assert accepted(Name, "llama-3.1-8b")
     assert not accepted(Key, "llama-3.1-8b")
     assert accepted(Key, EVERYTHING)

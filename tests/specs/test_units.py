@@ -60,6 +60,10 @@ def message(value: object, dimension: Dimension) -> str:
     return str(caught.value)
 
 
+def how(dimension: Dimension) -> str:
+    return f"write a number and a unit, such as {dimension.example!r}"
+
+
 def test_the_tables_hold_these_units_and_no_others() -> None:
     declared = [each for each in vars(units).values() if isinstance(each, Dimension)]
     assert set(declared) == set(EXACT)
@@ -114,19 +118,19 @@ def test_both_signs_for_micro_are_read() -> None:
 @pytest.mark.parametrize("dimension", EVERY_DIMENSION, ids=lambda each: each.name)
 @pytest.mark.parametrize("bare", [5, 5.0, 0, -1, math.nan, "5", " 5.5 ", "1e3"])
 def test_a_bare_number_is_told_to_have_a_unit(dimension: Dimension, bare: object) -> None:
-    assert message(bare, dimension) == f"a bare number has no unit; write a number and a unit, such as {dimension.example!r}"
+    assert message(bare, dimension) == f"a bare number has no unit; {how(dimension)}"
 
 
 @pytest.mark.parametrize("dimension", EVERY_DIMENSION, ids=lambda each: each.name)
 @pytest.mark.parametrize("value", [None, True, False, [], ["5 s"], {}, {"value": "5 s"}, object()])
 def test_what_is_no_quantity_at_all_is_told_what_is_needed(dimension: Dimension, value: object) -> None:
-    assert message(value, dimension) == f"a {dimension.name} is needed; write a number and a unit, such as {dimension.example!r}"
+    assert message(value, dimension) == f"a {dimension.name} is needed; {how(dimension)}"
 
 
 @pytest.mark.parametrize("dimension", EVERY_DIMENSION, ids=lambda each: each.name)
 @pytest.mark.parametrize("text", ["", "  ", "fast", "-", "5 % of it", "1.2.3 s", "5-6 s", "nano", "information"])
 def test_text_without_a_quantity_shows_how_to_write_one(dimension: Dimension, text: str) -> None:
-    assert message(text, dimension) == f"this is not a {dimension.name}; write a number and a unit, such as {dimension.example!r}"
+    assert message(text, dimension) == f"this is not a {dimension.name}; {how(dimension)}"
 
 
 @pytest.mark.parametrize(("dimension", "unit"), EVERY_UNIT, ids=ids)
@@ -164,7 +168,8 @@ def test_a_unit_of_another_dimension_is_named_and_the_right_ones_are_listed(dime
 @pytest.mark.parametrize(
     ("dimension", "unit", "near"),
     [(BANDWIDTH, "tb/s", "Tb/s or TB/s"), (BYTES, "gib", "GiB"), (BYTES, "Gib", "GiB"), (RATE, "req/s", "request/s"),
-     (RATE, "Requests/s", "requests/s"), (RATE, "requests / s", "requests/s or request/s"), (TOKENS, "token s", "tokens"),
+     (RATE, "Requests/s", "requests/s"), (RATE, "requests / s", "requests/s or request/s"),
+     (TOKENS, "token s", "tokens"),
      (COMPUTE, "TFLOPS/s", "TFLOP/s"), (COMPUTE, "TFlop/s", "TFLOP/s"), (POWER, "w", "W"), (MONEY, "usd", "USD"),
      (HOURLY_PRICE, "usd/h", "USD/h"), (PARAMETERS, "gparameters", "Gparameters")],
 )  # fmt: skip

@@ -1,0 +1,23 @@
+"""Write the pages that follow from the code: docs/fields.md and docs/quickstart.svg. Run by `make docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sim
+from sim.reporting.terminal import result_picture
+from sim.results.tables import fields_markdown
+
+DOCS = Path(__file__).resolve().parent
+PICTURE_COMMAND = "fleetcast run quickstart -o out/first"
+
+
+def main() -> None:
+    """Write both files."""
+    (DOCS / "fields.md").write_text(fields_markdown(), encoding="utf-8")
+    picture = result_picture(sim.simulate(sim.load("quickstart")), PICTURE_COMMAND)
+    (DOCS / "quickstart.svg").write_text(picture, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The commands of fidelity: `fleetcast validate`, `fleetcast calibrate` and `fleetcast import model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_quiet_option = click.option("--quiet", is_flag=True, help="No progress on stderr.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+
+
+@click.command("validate", short_help="Show how far the simulator is from measured systems.")
+@click.argument("points", type=click.Path(path_type=Path), required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory to write: compared.csv, summary.json.")
+@_quiet_option
+@_json_option
+def validate_command(points: Path | None, output: Path | None, quiet: bool, as_json: bool) -> None:
+    """Compare POINTS, a CSV of measured runs, with what the simulator predicts; without POINTS the built-in ones.
+
+    \b
+    fleetcast validate
+    fleetcast validate measured.csv --json
+    fleetcast validate measured.csv -o out/validation
+    """
+    from sim.cli import _print_json, _told
+
+    with _told():
+        import json
+
+        from sim.fidelity.mapping import DATA
+        from sim.fidelity.points import read_points
+        from sim.fidelity.validation import validate, write_compared
+        from sim.reporting.console import progress, show
+        from sim.reporting.fidelity_tables import validation_tables
+
+        runs = read_points(points or DATA / "reference_points.csv")
+        with progress(quiet) as told:
+            found = validate(runs, progress=None if told is None else lambda done: told("comparing", done))
+        answer = found.to_json()
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            write_compared(found, output / "compared.csv")
+            (output / "summary.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+        if as_json:
+            _print_json(answer)
+            return
+        show(validation_tables(found))
+        if output is not None:
+            click.echo(f"\nWritten: {output}/compared.csv and {output}/summary.json")
+
+
+@click.command("calibrate", short_help="Fit a serving stack to your own measurements.")
+@click.argument("points", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="YAML file to write.")
+@click.option("--accelerator", help="For JSON of a benchmark client: accelerator, as the library names it.")
+@click.option("--accelerators", type=click.IntRange(min=1), help="For JSON: how many; without it, as --tensor.")
+@click.option("--model", "model_name", default="", help="For JSON: model, where the file's name is not the library's.")
+@click.option(
+    "--tensor", type=click.IntRange(min=1), default=1, show_default=True, help="For JSON: tensor parallelism."
+)
+@click.option("--precision", default="", help="For JSON: bf16, fp8, fp4 or int8; without it as published.")
+@click.option("--framework", default="vllm", show_default=True, help="For JSON: serving framework.")
+@click.option("--overwrite", is_flag=True, help="Replace an older file.")
+@_quiet_option
+@_json_option
+def calibrate_command(
+    points: tuple[Path, ...],
+    output: Path,
+    accelerator: str | None,
+    accelerators: int | None,
+    model_name: str,
+    tensor: int,
+    precision: str,
+    framework: str,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Fit efficiencies and latencies to POINTS and write them as a serving stack for your scenarios.
+
+    POINTS are CSV files of measured runs, or JSON of vllm bench serve, aiperf or genai-perf.
+
+    \b
+    fleetcast calibrate measured.csv -o my-stack.yaml
+    fleetcast calibrate bench-*.json --accelerator h100-sxm --tensor 4 --precision fp8 -o my-stack.yaml
+    """
+    from sim.cli import _print_json, _told
+
+    with _told():
+        from sim.fidelity.benchmark_files import MeasuredSystem, read_measurements
+        from sim.fidelity.calibration import calibrate, profile_yaml, summary
+        from sim.reporting.console import progress, show
+        from sim.reporting.fidelity_tables import calibration_tables
+        from sim.specs.errors import InputError, Problem
+
+        if output.exists() and not overwrite:
+            remedy = "Choose another file, or add --overwrite."
+            raise InputError([Problem("exists already", str(output), remedy=remedy)])
+        system = None
+        if accelerator is not None:
+            system = MeasuredSystem(accelerator, accelerators or tensor, model_name, tensor, precision, framework)
+        runs = [run for path in points for run in read_measurements(path, system)]
+        names = ", ".join(path.name for path in points)
+        with progress(quiet) as told:
+            found = calibrate(runs, names, progress=None if told is None else lambda done: told("leaving out", done))
+        output.write_text(profile_yaml(found, output.stem.lower(), f"Own measurements: {names}"), encoding="utf-8")
+        if as_json:
+            _print_json(summary(found))
+        else:
+            show(calibration_tables(found))
+            click.echo(f"\nWritten: {output}; name it as serving_stack of a pool in your scenario")
+
+
+@click.command("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="YAML file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an older file.")
+def import_model_command(file: Path, output: Path, overwrite: bool) -> None:
+    """Convert FILE, the config.json of a model on Hugging Face, to a model of the library.
+
+    \b
+    fleetcast import model Qwen3-32B/config.json -o models/my-qwen.yaml
+    """
+    from sim.cli import _told
+
+    with _told():
+        from sim.fidelity.import_model import import_model
+        from sim.specs.errors import InputError, Problem
+
+        if output.exists() and not overwrite:
+            remedy = "Choose another file, or add --overwrite."
+            raise InputError([Problem("exists already", str(output), remedy=remedy)])
+        text, said = import_model(file, output.stem.lower())
+        output.write_text(text, encoding="utf-8")
+        click.echo("\n".join([*said, f"Written: {output}"]))

@@ -1,0 +1,159 @@
+"""Traffic of sessions: when they begin, which are under way at the start of the run, and their rows in a trace."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.demand.processes import Streams, arrival_instants, past_instants
+from sim.demand.sessions import (
+    SESSIONS_PER_BLOCK,
+    SessionTables,
+    draw_sessions,
+    mean_calls,
+    nominal_times,
+    session_tables,
+)
+from sim.demand.trace import NANOSECONDS, Trace
+from sim.specs.workload import WorkloadSpec
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class _Rows(NamedTuple):
+    """Rows of a trace; `follows` counts within them."""
+
+    arrival_ns: IntArray
+    prompt: IntArray
+    cached: IntArray
+    output: IntArray
+    follows: IntArray
+    gap_ns: IntArray
+    session: IntArray
+
+
+def generate_sessions(
+    workload: WorkloadSpec, rate_per_s: float, duration_s: float, start_hour: float, name: str, streams: Streams
+) -> Trace:
+    """Return the calls of sessions that begin in a run, and of those that are under way at its start.
+
+    Sessions begin at rate / E[calls], so that calls come at the rate. Those of the time before the run are played with
+    calls of the typical time; the first call of such a session that is not over arrives on its own, with its context
+    in the cache, and all later ones follow. Left out are calls that could not come before the end of the run.
+
+    Parameters
+    ----------
+    workload : WorkloadSpec
+        A workload with sessions.
+    rate_per_s : float
+        Mean rate of calls over the profile [requests/s].
+    duration_s : float
+        Length of the run [s].
+    start_hour : float
+        Hour of the day or week at which the run starts [h].
+    name : str
+        Name of the traffic class.
+    streams : callable
+        Gives a random stream for a name.
+
+    Returns
+    -------
+    Trace
+        With follow-ups and sessions, 0, 1, ... for those that begin in the run and -1, -2, ... for those before it,
+        from the last one backwards; it may be empty.
+
+    """
+    spec = workload.sessions
+    assert spec is not None, "only for workloads with sessions"
+    tables = session_tables(workload)
+    rate = rate_per_s / mean_calls(spec)
+    starts = arrival_instants(workload.arrivals, rate, duration_s, start_hour, streams)
+    past = past_instants(workload.arrivals, rate, spec.lead_in.value, start_hour, streams)
+    parts = []
+    for group, instants in (("past", past), ("new", starts)):
+        for block in range(-(-instants.size // SESSIONS_PER_BLOCK)):
+            within = slice(block * SESSIONS_PER_BLOCK, (block + 1) * SESSIONS_PER_BLOCK)
+
+            def named(*names: str | int, _path: tuple[str | int, ...] = (group, block)) -> np.random.Generator:
+                return streams(*_path, *names)
+
+            parts.append(_rows(tables, instants[within], duration_s, named, within.start, group == "past"))
+    return _trace(parts, name)
+
+
+def _rows(
+    tables: SessionTables, starts_s: FloatArray, duration_s: float, streams: Streams, number: int, past: bool
+) -> _Rows:
+    calls = draw_sessions(tables, starts_s.size, streams)
+    root = np.flatnonzero(calls.parent < 0)[calls.session]
+    begins_s = starts_s[calls.session]
+    if past:
+        nominal = begins_s + nominal_times(calls, tables.spec.call_time.value)
+        running = nominal >= 0.0
+        inherits = running & (calls.parent >= 0)
+        inherits[inherits] = running[calls.parent[inherits]]
+        parent = np.where(inherits, calls.parent, -1)
+        root = _roots(parent)
+        begins_s = nominal[root]
+        calls = calls._replace(parent=parent)
+        kept = running & (begins_s < duration_s)
+    else:
+        kept = np.ones(calls.parent.size, np.bool_)
+    fastest = nominal_times(calls, 0.0)  # what cannot come before the end stays out
+    kept &= begins_s + fastest < duration_s
+    place = np.cumsum(kept) - 1
+    parent = calls.parent[kept]
+    return _Rows(
+        arrival_ns=(begins_s[kept] * NANOSECONDS).astype(np.int64),
+        prompt=calls.prompt[kept],
+        cached=calls.cached[kept],
+        output=calls.output[kept],
+        follows=np.where(parent < 0, -1, place[parent]),
+        gap_ns=np.where(parent < 0, 0, np.rint(calls.gap_s[kept] * NANOSECONDS)).astype(np.int64),
+        session=(-1 - number - calls.session[kept]) if past else (number + calls.session[kept]),
+    )
+
+
+def _roots(parent: IntArray) -> IntArray:
+    """Return the row at which the chain of each row begins (pointer doubling)."""
+    root = np.where(parent < 0, np.arange(parent.size), parent)
+    while True:
+        further = root[root]
+        if np.array_equal(further, root):
+            return root
+        root = further
+
+
+def _trace(parts: list[_Rows], name: str) -> Trace:
+    if not parts:
+        empty = np.empty(0, np.int64)
+        parts = [_Rows(empty, empty, empty, empty, empty, empty, empty)]
+    before = np.cumsum([0, *(part.arrival_ns.size for part in parts)])
+    arrival_ns = np.concatenate([part.arrival_ns for part in parts])
+    # new sessions are in order already; those of the past are not
+    order = np.argsort(arrival_ns, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    follows = np.concatenate(
+        [np.where(part.follows < 0, -1, part.follows + start) for part, start in zip(parts, before, strict=False)]
+    )[order]
+    np.copyto(follows, place[follows], where=follows >= 0)
+
+    def joined(column: str) -> IntArray:
+        values: IntArray = np.concatenate([getattr(part, column) for part in parts])[order]
+        return values
+
+    return Trace(
+        (name,),
+        arrival_ns[order],
+        np.zeros(order.size, np.int16),
+        joined("prompt"),
+        joined("cached"),
+        joined("output"),
+        follows,
+        joined("gap_ns"),
+        joined("session").astype(np.int32),
+    )

@@ -1,0 +1,301 @@
+"""Sessions in bulk: calls, contexts and gaps of many sessions, drawn before any fleet has answered.
+
+Sessions are drawn in blocks of fixed size with streams of their own, and inside a block call by call in order of
+sessions: the n-th session is the same whatever the rate, the duration or the fleet, and memory is that of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.demand.durations import DurationTable, count_table, duration_table
+from sim.demand.lengths import LengthTable, invert, length_table
+from sim.specs.sessions import SessionsSpec, SpokenGap
+from sim.specs.workload import WorkloadSpec
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Streams = Callable[..., np.random.Generator]
+"""Names -> the random stream of these names."""
+
+SESSIONS_PER_BLOCK = 16_384
+"""Sessions that share random streams; part of what a seed means."""
+
+
+class Calls(NamedTuple):
+    """Calls of consecutive sessions: sessions in order, in each of them every call after the one that it follows."""
+
+    session: IntArray
+    """Number of the session, counted from the first one of the block."""
+
+    parent: IntArray
+    """Row of the call that this one follows, -1 for the first of a session."""
+
+    prompt: IntArray
+    """Whole context [tokens]."""
+
+    cached: IntArray
+    """Part of it that the call before has left in the prefix cache [tokens]."""
+
+    output: IntArray
+    """Answer [tokens]."""
+
+    gap_s: FloatArray
+    """Time after the completion of the parent; 0 for first calls [s]."""
+
+    way: npt.NDArray[np.int16]
+    """Kind of follow-up, a position in `follow_ups`; -1 for first calls."""
+
+
+class SessionTables(NamedTuple):
+    """The distributions of a workload with sessions, tabulated once."""
+
+    spec: SessionsSpec
+    calls: LengthTable
+    first: LengthTable
+    instructions: LengthTable | None
+    output: LengthTable
+    shares: FloatArray
+    new: tuple[LengthTable, ...]
+    empty: tuple[float, ...]
+    gaps: tuple[DurationTable | SpokenGap, ...]
+    edges: FloatArray
+    hazards: FloatArray
+    summary: LengthTable | None
+
+
+def session_tables(workload: WorkloadSpec) -> SessionTables:
+    """Return the tables of a workload that has sessions."""
+    spec = workload.sessions
+    assert spec is not None, "only for workloads with sessions"
+    ways = tuple(spec.follow_ups.values())
+    shares = np.cumsum([way.share.value for way in ways])
+    shares /= shares[-1]
+    compaction = spec.compaction
+    steps = compaction.hazards if compaction is not None else ()
+    return SessionTables(
+        spec=spec,
+        calls=count_table(spec.calls),
+        first=length_table(workload.prompt_tokens),
+        instructions=None if spec.instructions_tokens is None else length_table(spec.instructions_tokens),
+        output=length_table(workload.output_tokens),
+        shares=shares,
+        new=tuple(length_table(way.new_tokens) for way in ways),
+        empty=tuple(way.without_new_tokens.value if way.without_new_tokens else 0.0 for way in ways),
+        gaps=tuple(way.gap if isinstance(way.gap, SpokenGap) else duration_table(way.gap) for way in ways),
+        edges=np.array([step.from_tokens for step in steps]),
+        hazards=np.array([0.0, *(step.hazard for step in steps)]),
+        summary=length_table(compaction.context_tokens) if compaction is not None else None,
+    )
+
+
+def mean_calls(spec: SessionsSpec) -> float:
+    """Return the exact mean of the calls of a session, those of sub-agents included."""
+    own = _mean(count_table(spec.calls))
+    if spec.sub_agents is None:
+        return own
+    table = count_table(spec.calls)
+    # a session of one call has nothing that could wait for sub-agents
+    single = float(table.cumulative[0]) if table.minimum == 1 else 0.0
+    started = spec.sub_agents.share_of_sessions * (1.0 - single) * _mean(count_table(spec.sub_agents.at_once))
+    return own + started * _mean(count_table(spec.sub_agents.calls))
+
+
+def draw_sessions(tables: SessionTables, count: int, streams: Streams) -> Calls:
+    """Return the calls of the first sessions of a block.
+
+    Parameters
+    ----------
+    tables : SessionTables
+        Distributions.
+    count : int
+        Number of sessions, at most SESSIONS_PER_BLOCK.
+    streams : callable
+        Gives the random stream of a name; one for each part, at its start.
+
+    Returns
+    -------
+    Calls
+        The context of a call is that of its parent, the parent's answer and the new tokens, unless it is compacted;
+        the whole context of the parent but the last token of its answer is then found in the cache.
+
+    """
+    counts = invert(tables.calls, streams("calls").random(count))
+    instructions = np.zeros(count, np.int64)
+    if tables.instructions is not None:
+        instructions = invert(tables.instructions, streams("instructions").random(count))
+    first = invert(tables.first, streams("prompt").random(count))
+    main = _chains(tables, counts, instructions, first, tables.spec.instructions_cached, streams, ())
+    if tables.spec.sub_agents is None:
+        return main
+    return _with_sub_agents(tables, main, counts, instructions, streams)
+
+
+def nominal_times(calls: Calls, call_time_s: float) -> FloatArray:
+    """Return when each call would begin after the first one of its session, if every call took `call_time_s` [s]."""
+    times: FloatArray = np.zeros(calls.parent.size)
+    rows = np.flatnonzero(calls.parent < 0)
+    children = np.argsort(calls.parent, kind="stable")[rows.size :]
+    starts = np.searchsorted(calls.parent[children], rows)
+    if (calls.parent[1:] == np.arange(calls.parent.size - 1))[calls.parent[1:] >= 0].all():
+        # plain chains: a running sum that starts anew with each session
+        waits = np.where(calls.parent < 0, 0.0, calls.gap_s + call_time_s)
+        total = np.cumsum(waits)
+        lengths = np.diff(np.append(rows, calls.parent.size))
+        return np.asarray(total - np.repeat(total[rows], lengths), dtype=np.float64)
+    parents = calls.parent[children]
+    depth = rows
+    while depth.size:
+        starts, ends = np.searchsorted(parents, depth, "left"), np.searchsorted(parents, depth, "right")
+        members = _ranges(starts, ends)
+        found = children[members]
+        times[found] = times[calls.parent[found]] + call_time_s + calls.gap_s[found]
+        depth = np.sort(found)
+    return times
+
+
+def _ranges(starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the numbers of all half-open ranges one after the other."""
+    sizes = ends - starts
+    before = np.cumsum(sizes) - sizes
+    numbers: npt.NDArray[np.intp] = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    return numbers
+
+
+def _chains(
+    tables: SessionTables,
+    counts: IntArray,
+    instructions: IntArray,
+    first: IntArray,
+    first_cached: bool,
+    streams: Streams,
+    part: tuple[str, ...],
+) -> Calls:
+    total = int(counts.sum())
+    offset = np.cumsum(counts) - counts
+    session = np.repeat(np.arange(counts.size), counts)
+    parent = np.arange(-1, total - 1)
+    parent[offset] = -1
+    output = invert(tables.output, streams(*part, "output").random(total))
+    new, way, gap_s = _follow_ups(tables, output, streams, part)
+    new[offset], way[offset], gap_s[offset] = 0, -1, 0.0
+    prompt, cached = np.empty(total, np.int64), np.empty(total, np.int64)
+    prompt[offset] = instructions + first
+    cached[offset] = instructions if first_cached else 0
+    if tables.summary is None:
+        growth = np.zeros(total, np.int64)
+        growth[1:] = output[:-1] + new[1:]
+        growth[offset] = prompt[offset]
+        reached = np.cumsum(growth)
+        prompt = reached - np.repeat(reached[offset] - growth[offset], counts)
+        cached = np.where(parent < 0, cached, prompt - new - 1)
+    else:
+        _grow(tables, tables.summary, counts, offset, instructions, prompt, cached, output, new, streams, part)
+    return Calls(session, parent, prompt, cached, output, gap_s, way)
+
+
+def _follow_ups(
+    tables: SessionTables, output: IntArray, streams: Streams, part: tuple[str, ...]
+) -> tuple[IntArray, npt.NDArray[np.int16], FloatArray]:
+    """Return new tokens, kind and gap of every call, as if it were a follow-up of the row above it."""
+    total = output.size
+    way = np.zeros(total, np.int16)
+    if len(tables.new) > 1:
+        drawn = np.searchsorted(tables.shares, streams(*part, "follow_up").random(total), side="right")
+        way = np.minimum(drawn, len(tables.new) - 1).astype(np.int16)
+    length, nothing, wait = (streams(*part, name).random(total) for name in ("new", "nothing_new", "gap"))
+    new, gap_s = np.empty(total, np.int64), np.empty(total)
+    for kind, (table, empty, gap) in enumerate(zip(tables.new, tables.empty, tables.gaps, strict=True)):
+        rows = np.flatnonzero(way == kind)
+        new[rows] = np.where(nothing[rows] < empty, 0, invert(table, length[rows]))
+        if isinstance(gap, SpokenGap):
+            answer = output[np.maximum(rows - 1, 0)]
+            gap_s[rows] = gap.pause + answer / gap.answer_tokens_per_s + new[rows] / gap.message_tokens_per_s
+        else:
+            gap_s[rows] = gap.at(wait[rows])
+    return new, way, gap_s
+
+
+def _grow(
+    tables: SessionTables,
+    summary: LengthTable,
+    counts: IntArray,
+    offset: IntArray,
+    instructions: IntArray,
+    prompt: IntArray,
+    cached: IntArray,
+    output: IntArray,
+    new: IntArray,
+    streams: Streams,
+    part: tuple[str, ...],
+) -> None:
+    """Fill contexts call number by call number, for all sessions that go on at a time."""
+    total = output.size
+    chance, after = streams(*part, "compaction").random(total), streams(*part, "summary").random(total)
+    order = np.argsort(-counts, kind="stable")
+    going = np.searchsorted(-counts[order], -np.arange(1, int(counts.max(initial=1)) + 1), side="right")
+    for number in range(1, going.size):
+        sessions = order[: going[number]]
+        rows = offset[sessions] + number
+        kept = prompt[rows - 1] + output[rows - 1]
+        context, found = kept + new[rows], kept - 1
+        hazard = tables.hazards[np.searchsorted(tables.edges, context, side="right")]
+        cut = np.flatnonzero(chance[rows] < hazard)
+        if cut.size:
+            floor = instructions[sessions[cut]]
+            short = np.minimum(invert(summary, after[rows[cut]]), context[cut])
+            context[cut] = np.maximum(short, floor + 1)
+            found[cut] = floor
+        prompt[rows], cached[rows] = context, found
+
+
+def _with_sub_agents(
+    tables: SessionTables, main: Calls, counts: IntArray, instructions: IntArray, streams: Streams
+) -> Calls:
+    """Insert sub-agents after a call of their session; its next call follows the end of the one that takes longest."""
+    spec = tables.spec.sub_agents
+    assert spec is not None, "the caller has looked"
+    starts = streams("sub_agents", "share").random(counts.size) < spec.share_of_sessions
+    place, number = (streams("sub_agents", name).random(counts.size) for name in ("place", "at_once"))
+    owner = np.flatnonzero(starts & (counts > 1))
+    if not owner.size:
+        return main
+    offset = np.cumsum(counts) - counts
+    at_once = invert(count_table(spec.at_once), number[owner])
+    spawn = offset[owner] + (place[owner] * (counts[owner] - 1)).astype(np.int64)
+    chain_owner, chain_spawn = np.repeat(owner, at_once), np.repeat(spawn, at_once)
+    chains = int(at_once.sum())
+    lengths = invert(count_table(spec.calls), streams("sub_agents", "calls").random(chains))
+    tasks = invert(length_table(spec.task_tokens), streams("sub_agents", "task").random(chains))
+    sub = _chains(tables, lengths, instructions[chain_owner], tasks, True, streams, ("sub_agents",))
+    inserted = np.cumsum(np.bincount(np.repeat(chain_spawn, lengths) + 1, minlength=counts.sum() + 1))[:-1]
+    own_row = np.arange(main.parent.size) + inserted  # rows of the main calls in the result
+    sub_row = np.arange(sub.parent.size) + np.repeat(chain_spawn, lengths) + 1
+    first = np.cumsum(lengths) - lengths
+    last = first + lengths - 1
+    sub_parent = np.where(sub.parent < 0, -1, sub_row[sub.parent])
+    sub_parent[first] = own_row[chain_spawn]
+    parent = np.where(main.parent < 0, -1, own_row[main.parent])
+    took = nominal_times(sub, tables.spec.call_time.value)[last]
+    # the last row of lexsort in each group of one owner is the sub-agent that takes longest
+    ranked = np.lexsort((took, chain_spawn))
+    longest = ranked[np.cumsum(at_once) - 1]
+    parent[spawn + 1] = sub_row[last[longest]]
+    total = main.parent.size + sub.parent.size
+
+    def both(of_main: npt.NDArray[np.generic], of_sub: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        column = np.empty(total, of_main.dtype)
+        column[own_row], column[sub_row] = of_main, of_sub
+        return column
+
+    sub_session = np.repeat(chain_owner, lengths)
+    columns = zip(main._replace(parent=parent), sub._replace(parent=sub_parent, session=sub_session), strict=True)
+    return Calls(*(both(of_main, of_sub) for of_main, of_sub in columns))  # type: ignore[arg-type]
+
+
+def _mean(table: LengthTable) -> float:
+    return table.minimum + float(np.sum(1.0 - table.cumulative[:-1]))

@@ -1,0 +1,375 @@
+"""Calibration: from points to the parameters of serving stacks, with what the points determine and what they do not."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.fidelity.fitting import Coordinate, Fitted, Model, Observations, fit
+from sim.fidelity.mapping import DATA, Load, Mapper, System, UnmappedError, fidelity_library
+from sim.fidelity.mean_field import stacked_shapes, traffic
+from sim.fidelity.points import MeasuredRun, Target
+from sim.serving.step_time import step_rates
+from sim.specs.errors import InputError, Problem
+from sim.specs.library import Library
+from sim.specs.serving_stack import EFFICIENCIES, ServingStackSpec
+
+GROUP_SIZE = 8
+"""Numbers of one group (source, framework, accelerator, model, metric) that count fully; more count by their root."""
+
+QUALITY_WEIGHTS = {"A": 1.0, "": 1.0, "B": 0.1}
+TTFT_WEIGHT = 0.3
+_CHUNKED = 0.3
+"""A median gap below this share of the mean one means that the client saw network chunks, not tokens."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the fit and what it belongs to."""
+
+    system: System
+    """The system."""
+
+    target: Target
+    """The measured number."""
+
+
+def stacks_by_framework(library: Library, frameworks: Sequence[str]) -> dict[str, ServingStackSpec]:
+    """Return the serving stack of each framework family; one that the library lacks gets `shared`."""
+    known = library.names("serving_stack")
+    return {name: library.serving_stack(name if name in known else "shared").spec for name in sorted(set(frameworks))}
+
+
+def fit_rows(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[Row]:
+    """Return the numbers that a mean-field fit can use: means and medians that do not hang on queueing.
+
+    A server's throughput under limits is fitted as the load at the limit; its latencies near the knee, and the first
+    tokens of closed loops, which arrive in bursts, are left to the simulation.
+    """
+    rows = []
+    for run in runs:
+        try:
+            system = mapper.system(run)
+        except UnmappedError:
+            continue
+        limited = math.isfinite(system.load.tpot_limit_s) and system.load.kind == "open"
+        chunked = chunked_gaps(run)
+        for target in run.targets:
+            if not target.kind or target.statistic not in ("mean", "p50", "output"):
+                continue
+            if chunked and target.metric.startswith("itl"):
+                continue
+            used = system
+            if limited:
+                if target.kind != "throughput":
+                    continue
+                load = Load("limits", 0.0, system.load.ttft_limit_s, system.load.tpot_limit_s)
+                used = dataclasses.replace(system, load=load)
+            elif (target.kind, system.load.kind) in (("throughput", "open"), ("ttft", "closed")) or (
+                target.kind == "ttft" and system.decode_only
+            ):
+                continue
+            rows.append(Row(used, target))
+    return rows
+
+
+def chunked_gaps(run: MeasuredRun) -> bool:
+    """Return whether a run's gaps are those between network chunks: half of them are near zero."""
+    mean = next((each.value for each in run.targets if each.metric == "itl_mean_ms"), None)
+    median = next((each.value * 1e-3 for each in run.targets if each.metric == "itl_p50_ms"), None)
+    return mean is not None and median is not None and median < _CHUNKED * mean
+
+
+def observations(rows: Sequence[Row], stacks: Mapping[str, ServingStackSpec], qualities: Sequence[str]) -> Observations:
+    """Return rows as arrays, weighted by quality and so that no large group outvotes the rest.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        m numbers.
+    stacks : mapping
+        Framework family -> serving stack.
+    qualities : sequence of str
+        Quality of each row.
+
+    """
+    systems = [row.system for row in rows]
+    groups = [group_of(row.system, row.target.kind, row.system.source) for row in rows]
+    sizes = {group: groups.count(group) for group in set(groups)}
+    weights = [
+        row.target.weight
+        * math.sqrt(GROUP_SIZE / max(GROUP_SIZE, sizes[group]))
+        * QUALITY_WEIGHTS.get(quality, 1.0)
+        * (TTFT_WEIGHT if row.target.kind == "ttft" else 1.0)
+        for row, group, quality in zip(rows, groups, qualities, strict=True)
+    ]
+    return Observations(
+        systems=systems,
+        shape=stacked_shapes(systems),
+        asked=traffic(systems, [stacks[each.framework].batching for each in systems]),
+        index=np.arange(len(rows)),
+        kind=np.array([row.target.kind for row in rows]),
+        value=np.array([row.target.value for row in rows]),
+        weight=np.array(weights),
+    )
+
+
+def group_of(system: System, *more: str) -> tuple[str, ...]:
+    """Return the group to which a system belongs: accelerator, model, framework and what else is given."""
+    return (system.accelerator_name, system.model_name, system.framework, *more)
+
+
+def coordinates(
+    systems: Sequence[System], levels: Sequence[str] = ("shared", "framework", "family")
+) -> list[Coordinate]:
+    """Return what a fit may move for some systems, as `data/priors.csv` has it; rows that name a member go first."""
+    with (DATA / "priors.csv").open(encoding="utf-8") as file:
+        priors = list(csv.DictReader(file))
+    special = {(row["level"], row["member"], row["parameter"]) for row in priors}
+    members = {
+        "shared": [""],
+        "framework": sorted({each.framework for each in systems}),
+        "family": sorted({each.hardware.family for each in systems}),
+    }
+    return [
+        Coordinate(level, member, row["parameter"], float(row["spread"]), float(row["centre"]))
+        for level in levels
+        for member in members[level]
+        for row in priors
+        if row["level"] == level and row["member"] == (member if (level, member, row["parameter"]) in special else "")
+    ]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fit of a user's points, with what a user has to know about it."""
+
+    base: ServingStackSpec
+    """The stack from which it departs."""
+
+    fitted: Fitted
+    """Factors on its parameters."""
+
+    rows: Sequence[Row]
+    """Numbers used."""
+
+    before: NDArray[np.float64]
+    """Log errors of the base stack, shape (m,)."""
+
+    after: NDArray[np.float64]
+    """Log errors of the fit, shape (m,)."""
+
+    left_out: NDArray[np.float64]
+    """Log errors of each number by a fit without its group; NaN where there is only one group, shape (m,)."""
+
+    unmapped: Sequence[tuple[str, int]]
+    """Reasons for which runs were left out, and how many."""
+
+
+def calibrate(
+    runs: Sequence[MeasuredRun],
+    file: str,
+    library: Library | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Calibration:
+    """Return the parameters that a user's points earn, drawn towards those of her framework's stack.
+
+    Parameters
+    ----------
+    runs : sequence of MeasuredRun
+        Her runs.
+    file : str
+        Where they come from, for errors.
+    library : Library, optional
+        Where hardware, models and stacks are looked up.
+    progress : callable, optional
+        Told the fraction that is done.
+
+    Raises
+    ------
+    InputError
+        No run can be used.
+
+    """
+    found = library or fidelity_library()
+    mapper = Mapper(found)
+    rows = fit_rows(runs, mapper)
+    unmapped = _reasons(runs, mapper)
+    if not rows:
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in unmapped) or "no usable metric"
+        raise InputError([Problem(f"no point can be used: {reasons}", file, remedy="See `fleetcast validate`.")])
+    names = [row.system.framework for row in rows]
+    framework = max(sorted(set(names)), key=names.count)
+    known = found.names("serving_stack")
+    base = found.serving_stack(framework if framework in known else "shared").spec
+    stacks = dict.fromkeys(set(names), base)
+    seen = observations(rows, stacks, ["A"] * len(rows))
+    moved = [
+        Coordinate("shared", "", each.parameter, each.spread)
+        for each in coordinates(seen.systems[:1], ("framework",))
+        if each.centre == 0.0
+    ]
+    starts = [base] * len(rows)
+    fitted = fit(seen, starts, moved)
+    model = Model(seen, starts, moved)
+    measured = np.log(seen.value)
+    left_out = np.full(len(rows), np.nan)
+    groups = [group_of(row.system) for row in rows]
+    distinct = sorted(set(groups))
+    for number, group in enumerate(distinct if len(distinct) > 1 else []):
+        mine = np.array([each == group for each in groups])
+        without = fit(seen.only(~mine), starts, moved, first=fitted.values, evaluations=8)
+        left_out[mine] = (model.logarithms(without.values) - measured)[mine]
+        if progress is not None:
+            progress((number + 1) / len(distinct))
+    return Calibration(
+        base=base,
+        fitted=fitted,
+        rows=rows,
+        before=model.logarithms(np.zeros(len(moved))) - measured,
+        after=model.logarithms(fitted.values) - measured,
+        left_out=left_out,
+        unmapped=unmapped,
+    )
+
+
+def _reasons(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for run in runs:
+        try:
+            mapper.system(run)
+        except UnmappedError as error:
+            counts[str(error)] = counts.get(str(error), 0) + 1
+    return sorted(counts.items(), key=lambda item: -item[1])
+
+
+def profile_yaml(calibration: Calibration, name: str, points: str) -> str:
+    """Return a serving stack as YAML: a delta of the base stack with the fitted values.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        The fit.
+    name : str
+        Name of the new stack.
+    points : str
+        What it was fitted on, for its sources.
+
+    """
+    factors = calibration.fitted.factors("shared")
+    error = float(np.median(np.abs(np.expm1(calibration.after))))
+    lines = [
+        "kind: serving_stack",
+        f"name: {name}",
+        f"title: {calibration.base.name} calibrated on own measurements",
+        "extends: shared",
+        "description: >",
+        f"  Fitted to {len(calibration.rows)} numbers, median absolute error {error:.1%}. Parameters that the points",
+        f"  do not determine stay near those of {calibration.base.name}.",
+        "sources:",
+        f"  OWN: {points!r}",
+        *batching_lines(calibration.base),
+        "step_time:",
+        *parameter_lines(calibration.base, factors, "OWN"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def batching_lines(base: ServingStackSpec) -> list[str]:
+    """Return the limits of a stack that a user sets herself, as YAML: slots and tokens of a step."""
+    sequences, budget = base.batching.max_sequences.value, int(base.batching.step_token_budget.value)
+    assumed = "source: [assumption], confidence: assumption"
+    return [
+        "batching:",
+        f"  max_sequences: {{value: {sequences}, low: {min(128, sequences)}, high: {max(1024, sequences)}, {assumed}}}",
+        f"  step_token_budget: {{value: {budget} tokens, low: {min(2048, budget)} tokens, "
+        f"high: {max(16384, budget)} tokens, {assumed}}}",
+    ]
+
+
+def parameter_lines(base: ServingStackSpec, factors: Mapping[str, tuple[float, float]], source: str) -> list[str]:
+    """Return all `step_time` entries of YAML: values of a stack times factors, with one standard error around them.
+
+    Parameters
+    ----------
+    base : ServingStackSpec
+        The stack.
+    factors : mapping
+        Parameter (or `parameter.format`) -> factor and its standard error as a ratio.
+    source : str
+        Source key.
+
+    """
+    lines = []
+    formats: dict[str, dict[str, str]] = {}
+    for parameter in type(base.step_time).model_fields:
+        if parameter in _FIXED:
+            continue
+        value = getattr(base.step_time, parameter)
+        factor, error = factors.get(parameter, (1.0, 1.0))
+        if isinstance(value, Mapping):
+            for number_format, each in value.items():
+                own, spread = factors.get(f"{parameter}.{number_format.value}", (1.0, 1.0))
+                entry = _entry(each.value * factor * own, max(error, spread), "", source, 1.0)
+                formats.setdefault(parameter, {})[number_format.value] = entry
+            continue
+        unit = " us" if parameter.endswith(("latency", "overhead")) else ""
+        most = 1.0 if parameter in EFFICIENCIES or parameter == "expert_imbalance_exponent" else math.inf
+        lines.append(
+            f"  {parameter}: {_entry(value.value * factor * (1e6 if unit else 1.0), error, unit, source, most)}"
+        )
+    for parameter, entries in sorted(formats.items()):
+        lines.append(f"  {parameter}:")
+        lines += [f"    {number_format}: {entry}" for number_format, entry in sorted(entries.items())]
+    return lines
+
+
+_FIXED = frozenset({"smoothness", "step_time_spread"})
+
+
+def _entry(value: float, error: float, unit: str, source: str, most: float) -> str:
+    numbers = [float(f"{min(each, most):.4g}") for each in (value, value / error, value * error)]
+    text = [f"{each:g}{unit}" for each in numbers]
+    return f"{{value: {text[0]}, low: {text[1]}, high: {text[2]}, source: [{source}], confidence: derived}}"
+
+
+def reachable(stack: ServingStackSpec, system: System) -> bool:
+    """Return whether the stack knows an efficiency for the formats of a system."""
+    try:
+        step_rates(stack.step_time, system.formats, system.model.architecture.moe is not None)
+    except KeyError:
+        return False
+    return True
+
+
+def summary(calibration: Calibration) -> dict[str, object]:
+    """Return the answer of `fleetcast calibrate --json`."""
+    fitted = calibration.fitted
+    known = calibration.left_out[np.isfinite(calibration.left_out)]
+    return {
+        "base": calibration.base.name,
+        "numbers": len(calibration.rows),
+        "median_ape": {
+            "before": float(np.median(np.abs(np.expm1(calibration.before)))),
+            "after": float(np.median(np.abs(np.expm1(calibration.after)))),
+            "left_out": float(np.median(np.abs(np.expm1(known)))) if known.size else None,
+        },
+        "parameters": {
+            each.parameter: {
+                "factor": float(np.exp(value)),
+                "standard_error": float(error),
+                "determined_by_points": float(share),
+            }
+            for each, value, error, share in zip(
+                fitted.coordinates, fitted.values, fitted.standard_errors, fitted.determined, strict=True
+            )
+        },
+        "singular_values": [float(each) for each in fitted.singular_values],
+        "unmapped": dict(calibration.unmapped),
+    }

@@ -1,0 +1,217 @@
+"""Latency and throughput of many systems at once without simulation: what calibration fits on.
+
+Mean field: the B sequences of a replica decode side by side, each leaves after `output` steps, and every new one adds
+to some step a prompt, or to fewer steps a chunk of several when many leave at once. It knows no queueing and no bursts,
+which is why fits are made on it and judged by simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.fidelity.mapping import System
+from sim.serving.capacity import request_mix
+from sim.serving.kv_cache import kv_capacity
+from sim.serving.roofline import window_tokens
+from sim.serving.step_time import (
+    StepRates,
+    StepShape,
+    attention_seconds,
+    linear_seconds,
+    sequence_seconds,
+    step_shape,
+)
+from sim.specs.serving_stack import BatchingSpec
+
+FloatArray = NDArray[np.float64]
+
+_ITERATIONS = 24
+_TAIL = 1.1
+"""99th percentile of TPOT over its mean near the limit, as the benchmarks' logs have it on the median [1]."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a replica of each of n systems is asked; all arrays of shape (n,)."""
+
+    kind: NDArray[np.str_]
+    """Kind of load."""
+
+    users: FloatArray
+    """Users of a closed loop or sequences of a batch, per replica; infinite when all requests wait at once."""
+
+    rate: FloatArray
+    """Requests per second and replica, of an open loop."""
+
+    tpot_limit_s: FloatArray
+    """Limit on the 99th percentile of TPOT [s]."""
+
+    output: FloatArray
+    """Mean answer [tokens]."""
+
+    uncached: FloatArray
+    """Mean prompt tokens to prefill [tokens]."""
+
+    pairs: FloatArray
+    """Mean query-key pairs of a prefill [1]."""
+
+    window_pairs: FloatArray
+    """The same in sliding-window layers [1]."""
+
+    context: FloatArray
+    """Mean context over decode steps [tokens]."""
+
+    window_context: FloatArray
+    """The same cut at the window [tokens]."""
+
+    most: FloatArray
+    """Sequences of a replica at most, by slots, KV memory and token budget."""
+
+    budget: FloatArray
+    """Tokens of a replica in one step at most [tokens]."""
+
+    accelerators: FloatArray
+    """Accelerators of a replica."""
+
+
+@dataclass(frozen=True)
+class MeanField:
+    """Estimates for n systems; arrays of shape (n,)."""
+
+    tpot_s: FloatArray
+    """Mean time per output token [s]."""
+
+    ttft_s: FloatArray
+    """Mean time to first token without queueing [s]."""
+
+    e2e_s: FloatArray
+    """Mean time of a request [s]."""
+
+    output_tokens_per_s: FloatArray
+    """Output tokens per second and accelerator."""
+
+    saturated: NDArray[np.bool_]
+    """Whether an open loop asks for more than the system can do."""
+
+
+def stacked_shapes(systems: Sequence[System]) -> StepShape:
+    """Return the work of a step of n systems, as arrays of shape (n,)."""
+    return StepShape.stacked(
+        [step_shape(each.model.architecture, each.hardware, each.parallelism, each.formats) for each in systems]
+    )
+
+
+def traffic(systems: Sequence[System], batching: Sequence[BatchingSpec]) -> Traffic:
+    """Return what n systems are asked.
+
+    Parameters
+    ----------
+    systems : sequence of System
+        n systems.
+    batching : sequence of BatchingSpec
+        Their batching limits.
+
+    """
+    rows = [_traffic_row(system, limits) for system, limits in zip(systems, batching, strict=True)]
+    columns = {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+    return Traffic(kind=np.array([each.load.kind for each in systems]), **columns)
+
+
+def _traffic_row(system: System, limits: BatchingSpec) -> dict[str, float]:
+    load, lengths, replicas = system.load, system.lengths, system.replicas
+    window = window_tokens(system.model.architecture)
+    prompt, output = round(lengths.prompt_tokens), max(1, round(lengths.output_tokens))
+    mix = request_mix([prompt], [round(lengths.cached_tokens)], [output], window)
+    kv = kv_capacity(
+        system.model.architecture,
+        system.formats,
+        system.parallelism,
+        system.hardware.memory.usable.value,
+        limits.memory_fraction.value,
+        limits.activation_reserve.value,
+        int(limits.kv_block.value),
+    )
+    groups = system.parallelism.data * system.parallelism.pipeline
+    slots = float(limits.max_sequences.value * groups)
+    closed = load.kind in ("closed", "batch")
+    users = load.amount / replicas if closed else np.inf
+    held = max(1.0, kv.tokens / (kv.sequence_charge + mix.kv_tokens))
+    budget = float(limits.step_token_budget.value * groups)
+    sustained = budget / (1.0 + mix.uncached_tokens / mix.output_tokens)
+    return {
+        "users": users,
+        "rate": load.amount / replicas if load.kind == "open" else 0.0,
+        "tpot_limit_s": load.tpot_limit_s,
+        "output": mix.output_tokens,
+        "uncached": mix.uncached_tokens,
+        "pairs": mix.pairs,
+        "window_pairs": mix.window_pairs,
+        "context": mix.context,
+        "window_context": mix.window_context,
+        "most": max(1.0, min(slots if not closed else max(slots, users), held, sustained)),
+        "budget": budget,
+        "accelerators": float(system.parallelism.accelerators),
+    }
+
+
+def mean_field(shape: StepShape, rates: StepRates, asked: Traffic, request_overhead_s: FloatArray) -> MeanField:
+    """Return estimates for n systems.
+
+    Parameters
+    ----------
+    shape, rates : StepShape, StepRates
+        Work and efficiencies, arrays of shape (n,).
+    asked : Traffic
+        Traffic of n systems.
+    request_overhead_s : ndarray, shape (n,)
+        Time of a request outside the engine [s].
+
+    """
+    attention = attention_seconds(shape, rates)
+    batch = asked.kind == "batch"
+    interleaved = np.where(batch, 0.0, 1.0)
+
+    def step_s(sequences: FloatArray) -> FloatArray:
+        finished = sequences / asked.output * interleaved
+        chunk = np.clip(finished * asked.uncached, np.minimum(asked.uncached, asked.budget), asked.budget)
+        alone = linear_seconds(shape, rates, sequences)
+        longer = linear_seconds(shape, rates, sequences + chunk) - alone
+        seconds = alone + finished * asked.uncached / chunk * longer
+        seconds = seconds + sequence_seconds(shape, rates, sequences)
+        seconds = seconds + sequences * (asked.context * attention[0] + asked.window_context * attention[1])
+        return np.asarray(seconds + finished * (asked.pairs * attention[2] + asked.window_pairs * attention[3]))
+
+    full = np.minimum(asked.users, asked.most)
+    sequences = full.copy()
+    open_loop, limited = asked.kind == "open", asked.kind == "limits"
+    demand = asked.rate * asked.output
+    if open_loop.any() or limited.any():
+        low, high = np.zeros_like(full), full.copy()
+        for _ in range(_ITERATIONS):
+            middle = 0.5 * (low + high)
+            seconds = step_s(middle)
+            # An open loop needs the batch that finishes what arrives; a limit allows the batch whose step meets it.
+            enough = np.where(open_loop, middle >= demand * seconds, seconds * _TAIL > asked.tpot_limit_s)
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        sequences = np.where(open_loop | limited, np.maximum(high, 1e-3), full)
+    seconds = step_s(sequences)
+    together = np.where(batch, full, 1.0)
+    first_s = linear_seconds(shape, rates, together * asked.uncached + np.where(batch, 0.0, sequences))
+    first_s = first_s + sequence_seconds(shape, rates, sequences)
+    first_s = first_s + together * (asked.pairs * attention[2] + asked.window_pairs * attention[3])
+    ttft_s = request_overhead_s + first_s + np.where(batch, 0.0, 0.5 * np.minimum(sequences, 1.0) * seconds)
+    saturated = open_loop & (full <= demand * step_s(full))
+    waiting_s = np.where(np.isfinite(asked.users), asked.users - full, 0.0) * asked.output * seconds / full
+    ttft_s = ttft_s + waiting_s
+    rate = np.where(batch, full / np.maximum(ttft_s / asked.output + seconds, 1e-12), sequences / seconds)
+    return MeanField(
+        tpot_s=seconds,
+        ttft_s=np.asarray(ttft_s),
+        e2e_s=np.asarray(ttft_s + (asked.output - 1.0) * seconds),
+        output_tokens_per_s=np.asarray(rate / asked.accelerators),
+        saturated=np.asarray(saturated),
+    )

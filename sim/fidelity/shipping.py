@@ -1,0 +1,187 @@
+"""The shipped serving stacks, made from points: `shared` with factors by accelerator family, one file a framework."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sim.fidelity.calibration import Row, coordinates, fit_rows, observations, parameter_lines
+from sim.fidelity.fitting import Fitted, Observations, fit
+from sim.fidelity.mapping import DATA, Mapper, fidelity_library
+from sim.fidelity.points import MeasuredRun
+from sim.specs.library import Library
+from sim.specs.serving_stack import ServingStackSpec
+
+TITLES = {
+    "vllm": "vLLM, as measured 2025 and 2026",
+    "vllm-2023": "vLLM of 2023 (0.2), before CUDA graphs",
+    "sglang": "SGLang, as measured 2025 and 2026",
+    "trtllm": "TensorRT-LLM, as measured 2024 to 2026",
+    "neuron": "AWS Neuron (NxD Inference, Transformers NeuronX)",
+}
+"""Framework family -> title of its stack."""
+
+LIMITS = {
+    "vllm": (1024, 8192),
+    "vllm-2023": (256, 4096),
+    "sglang": (1024, 8192),
+    "trtllm": (4096, 16384),
+    "neuron": (256, 8192),
+}
+"""Framework family -> slots and step token budget of its defaults in benchmarks."""
+
+_SOURCE = (
+    "Fit to measured points of public benchmarks (MLPerf, InferenceX, TensorRT-LLM, vLLM runs); see docs/measured.md"
+)
+_LEAST = 0.02
+_HELD = 1e-6
+
+APART = frozenset({"vllm-2023"})
+"""Framework families whose points say nothing about current engines."""
+
+_KERNELS_TITLE = "Kernels alone, before any served system was seen"
+_SHARED_TITLE = "Any framework, one set of efficiencies, with factors by accelerator family"
+KERNELS = "kernels"
+"""Stack of the fit to kernel measurements, from which fits to served systems depart."""
+
+
+def library_rows(runs: Sequence[MeasuredRun], library: Library | None = None) -> tuple[list[Row], Observations]:
+    """Return the numbers of some runs that the library's fit uses, and the same as arrays."""
+    found = library or fidelity_library()
+    rows = fit_rows(runs, Mapper(found))
+    base = found.serving_stack(KERNELS).spec
+    stacks = {name: _with_limits(base, name) for name in {row.system.framework for row in rows}}
+    qualities = {target.row_id: run.columns["quality"] for run in runs for target in run.targets}
+    return rows, observations(rows, stacks, [qualities[row.target.row_id] for row in rows])
+
+
+def fit_library(
+    seen: Observations, base: ServingStackSpec, first: Fitted | None = None, evaluations: int = 25
+) -> Fitted:
+    """Return the fit of shared values, framework factors and family factors, starting at one stack.
+
+    Engines of another age (`APART`) are fitted afterwards with all else held, so that they do not bend the rest.
+
+    Parameters
+    ----------
+    seen : Observations
+        Measured numbers.
+    base : ServingStackSpec
+        Stack from which the fit departs; its own family factors must be empty.
+    first : Fitted, optional
+        An earlier fit to start at.
+    evaluations : int
+        Most evaluations of the model.
+
+    """
+    moved = list(first.coordinates) if first is not None else coordinates(seen.systems)
+    start = None if first is None else first.values
+    apart = np.array([seen.systems[index].framework in APART for index in seen.index])
+    stacks = [base] * len(seen.systems)
+    joint = fit(seen.only(~apart), stacks, moved, first=start, evaluations=evaluations)
+    if not apart.any():
+        return joint
+    held = [
+        dataclasses.replace(each, spread=_HELD, centre=float(value)) if each.member not in APART else each
+        for each, value in zip(moved, joint.values, strict=True)
+    ]
+    own = fit(seen.only(apart), stacks, held, first=joint.values, evaluations=evaluations)
+    mine = np.array([each.member in APART for each in moved])
+    return dataclasses.replace(
+        joint,
+        values=np.where(mine, own.values, joint.values),
+        standard_errors=np.where(mine, own.standard_errors, joint.standard_errors),
+        determined=np.where(mine, own.determined, joint.determined),
+    )
+
+
+def _with_limits(base: ServingStackSpec, framework: str) -> ServingStackSpec:
+    """Return a stack with the slots and the step token budget of a framework."""
+    if framework not in LIMITS:
+        return base
+    slots, budget = LIMITS[framework]
+    batching = base.batching
+    changed = {
+        "max_sequences": batching.max_sequences.model_copy(update={"value": slots, "low": None, "high": None}),
+        "step_token_budget": batching.step_token_budget.model_copy(update={"value": budget, "low": None, "high": None}),
+    }
+    return base.model_copy(update={"batching": batching.model_copy(update=changed)})
+
+
+def _product(
+    first: Mapping[str, tuple[float, float]], second: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Return factors of two levels multiplied; what one level has by format the other has for all formats."""
+    result = dict(first)
+    for name, (factor, error) in second.items():
+        held = [each for each in result if each == name or each.startswith(f"{name}.")]
+        for each in held or [name]:
+            before = result.get(each, (1.0, 1.0))
+            result[each] = (before[0] * factor, float(np.exp(np.hypot(np.log(before[1]), np.log(error)))))
+    return result
+
+
+def write_stacks(fitted: Fitted, base: ServingStackSpec, bands: Mapping[str, Sequence[str]], folder: Path) -> None:
+    """Write `shared.yaml` and one file a framework into a folder.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        The fit.
+    base : ServingStackSpec
+        Stack from which it departed.
+    bands : mapping
+        Framework (or `shared`) -> lines of YAML with its error bands.
+    folder : Path
+        Where to write.
+
+    """
+    head = (DATA / "serving_stacks" / "kernels.yaml").read_text("utf-8").partition("\nstep_time:")[0]
+    head = (
+        head.replace("name: kernels", "name: shared")
+        .replace(_KERNELS_TITLE, _SHARED_TITLE)
+        .replace("\n\nbatching:", f"\n  FITTED: {_SOURCE}\n\nbatching:")
+    )
+    shared = fitted.factors("shared")
+    families = ["families:"]
+    for member in sorted({each.member for each in fitted.coordinates if each.level == "family"}):
+        families.append(f"  {member}:")
+        for name, (factor, error) in sorted(fitted.factors("family", member).items()):
+            if abs(np.log(factor)) >= _LEAST:
+                numbers = (factor, factor / error, factor * error)
+                value, low, high = (f"{number:.3g}" for number in numbers)
+                families.append(
+                    f"    {name}: {{value: {value}, low: {low}, high: {high}, source: [FITTED], confidence: derived}}"
+                )
+    fixed = [
+        f"  smoothness: {{value: {base.step_time.smoothness.value:g}, source: [FIT], confidence: derived}}",
+        "  step_time_spread: {value: 0.1, low: 0.084, high: 0.27, source: [FIT], confidence: derived}",
+    ]
+    text = [head.rstrip(), "", "step_time:", *fixed, *parameter_lines(base, shared, "FITTED"), "", *families]
+    (folder / "shared.yaml").write_text("\n".join([*text, "", *bands.get("shared", [])]).rstrip() + "\n", "utf-8")
+    for framework in sorted({each.member for each in fitted.coordinates if each.level == "framework"}):
+        if framework not in TITLES:
+            continue
+        slots, budget = LIMITS[framework]
+        assumed = "source: [assumption], confidence: assumption"
+        text = [
+            "kind: serving_stack",
+            f"name: {framework}",
+            f"title: {TITLES[framework]}",
+            "extends: shared",
+            "description: >",
+            "  Efficiencies of this framework family; factors by accelerator family are those of `shared`.",
+            "sources:",
+            f"  FITTED: {_SOURCE}",
+            "batching:",
+            f"  max_sequences: {{value: {slots}, low: {slots // 4}, high: {slots * 2}, {assumed}}}",
+            f"  step_token_budget: {{value: {budget} tokens, low: {budget // 4} tokens, high: {budget * 2} tokens, "
+            f"{assumed}}}",
+            "step_time:",
+            *parameter_lines(base, _product(shared, fitted.factors("framework", framework)), "FITTED"),
+            *bands.get(framework, []),
+        ]
+        (folder / f"{framework}.yaml").write_text("\n".join(text).rstrip() + "\n", "utf-8")

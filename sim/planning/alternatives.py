@@ -1,0 +1,124 @@
+"""Fleets that cost little more than the cheapest and are built of something else, for the cheapest is often sold out.
+
+Method: modelling to generate alternatives (Brill, Chang and Hopkins, Management Science 28, 1982): the cost becomes a
+constraint, `cost <= (1 + slack) optimum`, and what is minimised or maximised is the share of one ingredient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.planning.procurement import FloatArray, Procurement, Program, solve
+
+
+@dataclass(frozen=True, eq=False)
+class Alternative:
+    """A near-optimal fleet and what it was asked for."""
+
+    direction: str
+    """What was asked for, e.g. `least h100-sxm`."""
+
+    dearer: float
+    """Net present cost over that of the optimum, less one [1]."""
+
+    difference: float
+    """Distance to the nearest of the fleets chosen before it, 0 to 2 [1]."""
+
+    procurement: Procurement
+    """The fleet."""
+
+
+def alternatives(
+    program: Program, best: Procurement, slack: float = 0.05, count: int = 3, limit_s: float = 1.0
+) -> list[Alternative]:
+    """Return fleets within a slack of the optimum that differ most from it and from each other.
+
+    Parameters
+    ----------
+    program : Program
+        Constraints and costs.
+    best : Procurement
+        The optimum.
+    slack : float
+        Most that an alternative may cost more [1].
+    count : int
+        Most alternatives.
+    limit_s : float
+        Time for each candidate; the best found by then counts [s].
+
+    """
+    if not best.feasible:
+        return []
+    ceiling = best.net_present_cost_usd + slack * abs(best.net_present_cost_usd)
+    candidates = []
+    for direction, objective in _directions(program):
+        found = solve(program, objective, gap=0.05, limit_s=limit_s, most_cost_usd=ceiling)
+        if found.feasible and found.net_present_cost_usd <= ceiling * (1.0 + 1e-6):
+            candidates.append((direction, found))
+    chosen: list[Alternative] = []
+    signatures = [signature(program, best)]
+    while candidates and len(chosen) < count:
+        distances = [_nearest(signature(program, found), signatures) for _, found in candidates]
+        far = int(np.argmax(distances))
+        if distances[far] < 0.02:
+            break
+        direction, found = candidates.pop(far)
+        dearer = found.net_present_cost_usd / best.net_present_cost_usd - 1.0
+        chosen.append(Alternative(direction, dearer, float(distances[far]), found))
+        signatures.append(signature(program, found))
+    return chosen
+
+
+def signature(program: Program, fleet: Procurement) -> FloatArray:
+    """Return what a fleet is made of: shares of the work by accelerator, owned, rented, or API; and when it is bought.
+
+    Work is capacity in use, a replica's requests over the demand of its stream, so that a fast accelerator counts for
+    more than a slow one. Shape (2 H + 2,): owned, rented, API, mean month of delivery over the months.
+    """
+    market = program.market
+    demand = np.maximum(market.demand_per_s.max(axis=2), 1e-12)
+    work = np.einsum("hst,hst->h", market.capacity_per_s / demand[None], fleet.replicas.astype(float))
+    owned = (fleet.owned * market.system_accelerators[:, None]).sum(axis=1).astype(float)
+    rented = fleet.rented.sum(axis=1).astype(float)
+    api = float((fleet.api_per_s.max(axis=2) / demand).sum())
+    total = max(float(work.sum()) + api, 1e-12)
+    part = owned / np.maximum(owned + rented, 1e-12)
+    bought = fleet.bought.sum(axis=0).astype(float)
+    months = len(bought)
+    timing = float(bought @ np.arange(months)) / max(float(bought.sum()), 1.0) / months
+    return np.concatenate([work * part / total, work * (1.0 - part) / total, [api / total, timing]])
+
+
+def _nearest(here: FloatArray, others: list[FloatArray]) -> float:
+    return min(float(np.abs(here - other).sum()) for other in others)
+
+
+def _directions(program: Program) -> Iterator[tuple[str, FloatArray]]:
+    """Yield what to ask for: least and most of each accelerator, of owning, of the API, and late purchases."""
+    market, index = program.market, program.index
+    for chip, name in enumerate(market.accelerators):
+        if not (market.capacity_per_s[chip] > 0.0).any():
+            continue
+        objective = np.zeros_like(program.cost)
+        demand = np.maximum(market.demand_per_s.max(axis=2), 1e-12)
+        objective[index["replicas"][chip]] = market.capacity_per_s[chip] / demand
+        yield f"least {name}", objective
+        yield f"most {name}", -_bounded(program, objective)
+    api = np.zeros_like(program.cost)
+    api[index["api"]] = 1.0
+    yield "least api", api
+    owning = np.zeros_like(program.cost)
+    owning[index["buy"]] = np.maximum(market.purchase_usd, 1.0)
+    yield "least bought", owning
+    late = np.zeros_like(program.cost)
+    late[index["buy"]] = market.purchase_usd * (len(market.discount) - np.arange(market.purchase_usd.shape[1]))
+    yield "latest bought", late
+
+
+def _bounded(program: Program, objective: FloatArray) -> FloatArray:
+    """Return an objective to maximise, with a small charge on cost: no more is wanted than the demand can use."""
+    scale = max(float(np.abs(program.cost).max()), 1.0)
+    return np.asarray(objective - 0.05 * program.cost / scale)

@@ -1,0 +1,283 @@
+"""How much one replica serves: requests per second within the service levels, by simulation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.demand.generate import generate_class
+from sim.demand.streams import stream
+from sim.demand.trace import NANOSECONDS, Trace
+from sim.engine.run import RunPlan, run
+from sim.planning.horizon import Horizon
+from sim.planning.levels import LevelReached
+from sim.planning.probe import latencies
+from sim.results.intervals import sectioned_quantile_interval
+from sim.serving.capacity import request_mix, saturated_requests_per_s
+from sim.serving.deployment import Deployment, deploy
+from sim.specs.errors import InputError
+from sim.specs.hardware import NumberFormat
+from sim.specs.reading import RawDocument
+from sim.specs.resolved import Scenario
+from sim.specs.scenario import ScenarioSpec
+from sim.specs.workload import ServiceLevelSpec, WorkloadSpec
+
+REQUESTS = 3000
+"""Requests of one trial; a p99 then has 24 beyond it after the warm-up."""
+
+WARM_UP = 0.2
+"""Share of a trial's requests that start before anything is counted."""
+
+SECTIONS = 10
+"""Sections of a trial, as in the summary of a simulation."""
+
+TRIAL_REPLICAS = 2
+"""Replicas of a trial: few, for a small pool bears less load than a large one."""
+
+LOADS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.12)
+"""Loads that are tried, over the target load."""
+
+REFINEMENTS = 2
+"""Halvings between the first load that holds and the last that does not."""
+
+SEED = 20_270
+"""Seed of the trials; plans are checked with another one."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What decides how much a replica serves, apart from the hardware."""
+
+    case: str
+    """Use case."""
+
+    model: str
+    """Key of the model within it."""
+
+    quantised: bool
+    """Whether weights and KV are in the small format."""
+
+    batched: bool
+    """Whether the batch limit is the serving stack's and not the baseline's."""
+
+    prefix_cached: bool
+    """Whether the prefix cache is used."""
+
+    compressed: bool
+    """Whether all reasoning is compressed."""
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """What one replica serves."""
+
+    accelerators: int
+    """Accelerators of the replica; 0 where no layout serves."""
+
+    requests_per_s: float
+    """Requests within the service levels [requests/s]."""
+
+    load: float
+    """That over the saturation [1]."""
+
+    reason: str
+    """Why it serves nothing, or what limits it."""
+
+
+def trial_workload(horizon: Horizon, service: Service) -> WorkloadSpec:
+    """Return the workload at a constant rate, without its prefix cache where that is off."""
+    workload = horizon.workloads[horizon.spec.use_cases[service.case].workload]
+    arrivals = workload.arrivals.model_copy(update={"profile": None})
+    changes: dict[str, object] = {"arrivals": arrivals}
+    if not service.prefix_cached:
+        changes["prefix"] = None
+    return workload.model_copy(update=changes)
+
+
+def requests_of(horizon: Horizon, service: Service, rate_per_s: float, count: int, seed: int, adoption: float) -> Trace:
+    """Return about `count` requests of a use case that arrive at a constant rate; none exceeds the model's context.
+
+    A share `adoption` of the requests, at random, is answered by a compressed model: of T tokens of reasoning remain
+    min(T, c T^b).
+    """
+    workload = trial_workload(horizon, service)
+    trace = generate_class(workload, rate_per_s, count / rate_per_s, 0.0, seed, service.case)
+    case = horizon.spec.use_cases[service.case]
+    output = trace.output_tokens.astype(float)
+    if case.compression is not None and adoption > 0.0:
+        method = horizon.spec.compression[case.compression]
+        reasoning = case.reasoning_share.value * output
+        shorter = np.minimum(reasoning, method.c.value * np.maximum(reasoning, 1.0) ** method.b.value)
+        chosen = stream(seed, service.case, "compression").random(output.size) < adoption
+        output = np.where(chosen, output - reasoning + shorter, output)
+    tokens = np.maximum(1, np.rint(output)).astype(np.int64)
+    trace = dataclasses.replace(trace, output_tokens=tokens)
+    context = horizon.models[case.models[service.model].model].architecture.context_length
+    if trace.follows is not None or (trace.prompt_tokens + tokens <= context).all():
+        return trace
+    keep = np.flatnonzero(trace.prompt_tokens + tokens <= context)
+    columns = {name: getattr(trace, name)[keep] for name in
+               ("arrival_ns", "class_index", "prompt_tokens", "cached_tokens", "output_tokens")}  # fmt: skip
+    return dataclasses.replace(trace, **columns)
+
+
+def service_levels(horizon: Horizon, case: str) -> tuple[ServiceLevelSpec, ...]:
+    """Return the service levels of a use case: its own, else its workload's."""
+    described = horizon.spec.use_cases[case]
+    return horizon.workloads[described.workload].service_levels if described.service_levels is None else (
+        described.service_levels
+    )  # fmt: skip
+
+
+def deployment_of(horizon: Horizon, service: Service, hardware: str, tensor: int) -> Deployment:
+    """Return one replica of a use case's model on an accelerator, kept once made; InputError where it cannot serve."""
+    share = horizon.spec.use_cases[service.case].models[service.model]
+    key = ("deployment", service.case, service.model, service.quantised, service.batched, hardware, tensor)
+    known = horizon.coefficients.get(key)
+    if isinstance(known, InputError):
+        raise known
+    if isinstance(known, Deployment):
+        return known
+    pool: dict[str, object] = {
+        "hardware": hardware,
+        "model": share.model,
+        "replicas": 1,
+        "parallelism": {"tensor": tensor},
+        "serving_stack": horizon.spec.serving_stack,
+        "weight_format": (share.weight_format if service.quantised else share.plain_format),
+        "kv_format": share.kv_format if service.quantised else NumberFormat.BF16,
+    }
+    if not service.batched:
+        pool["max_sequences"] = horizon.spec.baseline.max_sequences
+    data = {
+        "kind": "scenario", "name": "trial", "title": "trial", "duration": "1 h", "warm_up": "1 min",
+        "drain": "1 h", "timeline_interval": "1 h", "price_basis": ["stated"],
+        "traffic": {service.case: {"workload": horizon.spec.use_cases[service.case].workload}},
+        "fleet": {"pool": pool},
+    }  # fmt: skip
+    scenario = Scenario(
+        ScenarioSpec.model_validate(data), "trial", horizon.hardware, horizon.models,
+        {horizon.spec.serving_stack: horizon.serving_stack}, horizon.workloads, {},
+        RawDocument(horizon.raw.file, data), horizon.library,
+    )  # fmt: skip
+    try:
+        deployment = deploy(scenario)[0]
+    except InputError as error:
+        horizon.coefficients[key] = error
+        raise
+    horizon.coefficients[key] = deployment
+    return deployment
+
+
+def reached(
+    deployments: Sequence[Deployment], trace: Trace, levels: Sequence[ServiceLevelSpec], case: str, speed: float = 1.0
+) -> tuple[LevelReached, ...]:
+    """Return what each service level comes to when pools meet some requests, all steps `speed` times faster.
+
+    The requests are those of the slower fleet; latencies are divided by the speed, which is exact (time scaling).
+    """
+    if not trace.requests:
+        return ()
+    end_ns = int(trace.arrival_ns[-1]) + 1
+    drain_ns = 24 * 3600 * NANOSECONDS + end_ns
+    plan = RunPlan(
+        trace, list(deployments), [list(range(len(deployments)))], "least_outstanding", np.zeros((0, 2)), end_ns,
+        drain_ns, end_ns + drain_ns,
+    )  # fmt: skip
+    requests = run(plan).requests
+    requests = requests[requests["arrival_ns"] >= 0]
+    requests = requests[np.argsort(requests["arrival_ns"], kind="stable")]
+    requests = requests[int(WARM_UP * len(requests)) :]
+    found = []
+    for level in levels:
+        values = latencies(requests, level.metric) / speed
+        sections = np.array_split(values, SECTIONS) if values.size >= 2 * SECTIONS else [values]
+        estimate = sectioned_quantile_interval(sections, level.quantile, method="sectioning")
+        found.append(LevelReached.of(case, level, estimate, int(np.isinf(values).sum())))
+    return tuple(found)
+
+
+def coefficient(horizon: Horizon, service: Service, hardware: str) -> Coefficient:
+    """Return what the best layout serves on an accelerator, kept once it was found.
+
+    The layout with the most saturated requests per accelerator comes first; the largest load that keeps all service
+    levels is found by trials on the same requests. Where it bears less than half the target load the next layouts are
+    tried, and the one that serves most per accelerator counts.
+    """
+    key = (service, hardware)
+    known = horizon.coefficients.get(key)
+    if isinstance(known, Coefficient):
+        return known
+    found = _best_layout(horizon, service, hardware)
+    horizon.coefficients[key] = found
+    return found
+
+
+def _best_layout(horizon: Horizon, service: Service, hardware: str) -> Coefficient:
+    sample = requests_of(horizon, service, 1.0, REQUESTS, SEED, float(service.compressed))
+    candidates: list[tuple[float, float, Deployment]] = []
+    reason = "no layout within the scale-up domain"
+    for tensor in horizon.spec.use_cases[service.case].models[service.model].layouts:
+        try:
+            deployment = deployment_of(horizon, service, hardware, tensor)
+        except InputError as error:
+            reason = error.problems[0].message
+            continue
+        longest = deployment.longest_request()
+        too_long = float((sample.prompt_tokens + sample.output_tokens > longest).mean())
+        if too_long > 0.0:
+            reason = f"KV memory holds {longest} tokens, {too_long:.1%} of the requests are longer"
+            continue
+        mix = request_mix(sample.prompt_tokens, sample.cached_tokens, sample.output_tokens, deployment.window)
+        saturated = saturated_requests_per_s(deployment, mix)
+        candidates.append((saturated / deployment.accelerators, saturated, deployment))
+    best = Coefficient(0, 0.0, 0.0, reason)
+    target = horizon.spec.target_load.value
+    for per_accelerator, saturated, deployment in sorted(candidates, key=lambda each: -each[0]):
+        if best.accelerators and per_accelerator * target <= best.requests_per_s / best.accelerators:
+            break
+        load, limit = _largest_load(horizon, service, deployment, saturated, target)
+        served = load * saturated
+        better = served / deployment.accelerators > best.requests_per_s / max(1, best.accelerators)
+        if better:
+            best = Coefficient(deployment.accelerators, served, load, limit)
+        elif not best.accelerators:
+            best = Coefficient(0, 0.0, 0.0, limit)
+        if load >= 0.5 * target:
+            break
+    return best
+
+
+def _largest_load(
+    horizon: Horizon, service: Service, deployment: Deployment, saturated: float, target: float
+) -> tuple[float, str]:
+    """Return the largest load at which all levels hold, over saturation, and what limits it."""
+    levels = service_levels(horizon, service.case)
+    limit = "target load"
+    missed = math.nan
+    for load in LOADS:
+        held, worst = _holds(horizon, service, deployment, saturated * load * target, levels)
+        if held:
+            good, bad = load, missed
+            for _ in range(REFINEMENTS if bad == bad else 0):
+                middle = 0.5 * (good + bad)
+                held, _ = _holds(horizon, service, deployment, saturated * middle * target, levels)
+                good, bad = (middle, bad) if held else (good, middle)
+            return good * target, limit
+        missed, limit = load, worst
+    return 0.0, limit
+
+
+def _holds(
+    horizon: Horizon, service: Service, deployment: Deployment, rate_per_s: float, levels: Sequence[ServiceLevelSpec]
+) -> tuple[bool, str]:
+    trace = requests_of(horizon, service, rate_per_s * TRIAL_REPLICAS, REQUESTS, SEED, float(service.compressed))
+    pool = dataclasses.replace(deployment, replicas=TRIAL_REPLICAS)
+    for level in reached([pool], trace, levels, service.case):
+        if not level.met:
+            return False, level.in_words()
+    return True, ""

@@ -1,0 +1,258 @@
+"""A plan: which fleet to own, rent and buy month by month, what it costs, what its users see, and when it pays."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sim.planning.alternatives import Alternative, alternatives
+from sim.planning.back_test import back_test
+from sim.planning.horizon import Horizon, load_horizon
+from sim.planning.levers import attribution_of
+from sim.planning.market import PlannedMarket, demands, planned_market, under_policy
+from sim.planning.plan_rows import attribution_rows, fleet_rows, latency_rows, policy_row
+from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
+from sim.planning.procurement import FloatArray, Market, Procurement, build, procure, shortfall
+from sim.planning.rehearsal import Rehearsed, missed, rehearse
+from sim.planning.service_cost import Demand
+from sim.planning.viability import first_months, viability_rows
+from sim.specs.horizon import PolicyName
+from sim.version import __version__
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the fraction of the whole work that is done."""
+
+MOST_REPAIRS = 3
+REPAIR = 0.93
+"""Factor on what replicas are taken to serve where a service level did not hold [1]."""
+
+OPTIMUM_LIMIT_S = 8.0
+POLICY_LIMIT_S = 3.0
+ALTERNATIVE_LIMIT_S = 0.4
+GAP = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A plan in the hands of an analyst: tables as DataFrames, and the questions asked most."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """Tables by name, columns in `sim.planning.plan_tables`."""
+
+    manifest: Mapping[str, Any]
+    """What was planned: horizon, data, versions, gap, times, what does not hold."""
+
+    horizon: Horizon | None = None
+    """The horizon; none for a plan that was read back."""
+
+    @property
+    def feasible(self) -> bool:
+        """Return whether the optimal policy has a fleet and every service level held in its rehearsal."""
+        return bool(self.manifest["feasible"]) and not self.manifest["missed"]
+
+    def cost(self, policy: str = "optimal") -> pd.DataFrame:
+        """Return cost by month and use case."""
+        return self._of("costs", policy)
+
+    def fleet(self, policy: str = "optimal") -> pd.DataFrame:
+        """Return replicas and accelerators by month, use case, model and accelerator."""
+        return self._of("fleet", policy)
+
+    def latency(self) -> pd.DataFrame:
+        """Return what every service level came to by month and representative hour."""
+        return self._of("latency", "optimal")
+
+    def purchases(self, policy: str = "optimal") -> pd.DataFrame:
+        """Return orders, deliveries, retirements and rental contracts."""
+        return self._of("purchases", policy)
+
+    def viability(self) -> pd.DataFrame:
+        """Return the month from which each use case pays for good; the table `viability` has every month."""
+        return pd.DataFrame(self.manifest["viability"])
+
+    def attribution(self) -> pd.DataFrame:
+        """Return what each lever saves a month: Shapley value, alone and last; and interactions."""
+        return self.tables["attribution"].copy()
+
+    def policies(self) -> pd.DataFrame:
+        """Return net present cost by policy and near-optimal alternative."""
+        return self.tables["policies"].copy()
+
+    def back_test(self) -> pd.DataFrame:
+        """Return projections against records."""
+        return pd.DataFrame(self.manifest["back_test"])
+
+    def save(self, directory: str | Path, overwrite: bool = False) -> None:
+        """Write the plan's directory, whole or not at all; FileExistsError where it may not be written."""
+        write_plan(Path(directory), self.tables, self.manifest, overwrite)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Plan:
+        """Read a plan's directory; ValueError where it is none."""
+        tables, manifest = read_plan(Path(directory))
+        return cls(tables, manifest)
+
+    def report(self, file: str | Path) -> None:
+        """Write the plan as one HTML page."""
+        parts = [
+            ("Policies and near-optimal alternatives", self.policies()),
+            ("What to order, retire and rent", self.purchases()),
+            ("Cost by month and use case", self.cost()),
+            ("From which month it pays", self.viability()),
+            ("What each lever saves", self.attribution()),
+            ("Service levels", self.latency()),
+            ("Projections against records", self.back_test()),
+        ]
+        body = "".join(
+            f"<h2>{title}</h2>" + part.to_html(index=False, border=0, float_format="{:.4g}".format, na_rep="")
+            for title, part in parts
+        )
+        style = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:right}"
+        name = self.manifest["plan_id"]
+        page = f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{style}</style><h1>{name}</h1>{body}"
+        Path(file).write_text(page, encoding="utf-8")
+
+    def _of(self, name: str, policy: str) -> pd.DataFrame:
+        rows = self.tables[name]
+        known = list(dict.fromkeys(self.tables["policies"]["policy"]))
+        if policy not in known:
+            raise ValueError(f"no policy {policy!r} in this plan; it has {', '.join(map(str, known))}")
+        return rows[rows["policy"] == policy].reset_index(drop=True)
+
+    def _repr_html_(self) -> str:
+        return str(self.policies().to_html(index=False, border=0, float_format="{:.4g}".format))
+
+
+def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
+    """Return the plan of a horizon, given or by name.
+
+    Capacity coefficients are simulated, the program is solved, the chosen fleets meet fresh requests in every month,
+    and where a service level does not hold its replicas are taken to serve less and all is solved again.
+
+    Parameters
+    ----------
+    horizon : Horizon or str
+        What is planned.
+    progress : callable, optional
+        Told what is being done and how far it is.
+
+    Raises
+    ------
+    InputError
+        A horizon that is missing or invalid.
+
+    """
+    started = time.perf_counter()
+    given = load_horizon(horizon) if isinstance(horizon, str) else horizon
+    tell = progress or (lambda _what, _done: None)
+    name = given.spec.name
+    tell("capacity and demand", 0.05)
+    wanted = demands(given)
+    tell("procurement and rehearsal", 0.25)
+    planned, best, rehearsed, repairs = _repaired(given, wanted)
+    tell("policies", 0.5)
+    solved: dict[PolicyName, Procurement] = {"optimal": best}
+    for policy in given.spec.policies:
+        if policy != "optimal":
+            solved[policy] = procure(under_policy(planned, policy, given), GAP, POLICY_LIMIT_S)
+    tell("alternatives", 0.7)
+    near = alternatives(build(planned.market), best, limit_s=ALTERNATIVE_LIMIT_S)
+    tell("levers", 0.85)
+    tables = _tables(given, planned, solved, near, rehearsed)
+    failing = [] if best.feasible else [_missing(planned.market, planned)]
+    viable = first_months(tables["viability"], given)
+    manifest: dict[str, object] = {
+        "plan_id": name,
+        "feasible": best.feasible,
+        "missed": sorted({f"{each.month:%Y-%m} {each.hour} {each.level.in_words()}" for each in missed(rehearsed)}),
+        "reasons": failing,
+        "gap": best.gap if math.isfinite(best.gap) else None,
+        "solve_s": best.solve_s,
+        "repairs": repairs,
+        "version": __version__,
+        "levers": sorted(given.levers),
+        "fingerprints": dict(given.fingerprints),
+        "horizon": given.spec.model_dump(mode="json", exclude_none=True),
+        "viability": viable.to_dict(orient="records"),
+        "back_test": back_test(given).to_dict(orient="records"),
+        "wall_s": time.perf_counter() - started,
+    }
+    tell("done", 1.0)
+    return Plan(tables, manifest, given)
+
+
+def _repaired(
+    horizon: Horizon, wanted: Mapping[str, tuple[Demand, ...]]
+) -> tuple[PlannedMarket, Procurement, list[Rehearsed], int]:
+    derating: dict[str, FloatArray] = {}
+    hours = tuple(horizon.spec.hours)
+    for attempt in range(MOST_REPAIRS + 1):
+        planned = planned_market(horizon, wanted, derating=derating)
+        best = procure(planned.market, GAP, OPTIMUM_LIMIT_S)
+        if not best.feasible:
+            return planned, best, [], attempt
+        rehearsed = rehearse(horizon, planned, best, hours)
+        failing = missed(rehearsed)
+        if not failing or attempt == MOST_REPAIRS:
+            break
+        for stream, month in {(each.stream, each.month) for each in failing}:
+            factors = derating.setdefault(stream.name, np.ones(len(planned.months)))
+            factors[planned.months.index(month)] *= REPAIR
+    return planned, best, rehearsed, attempt
+
+
+def _missing(market: Market, planned: PlannedMarket) -> str:
+    """Return in words why no fleet serves the demand: what cannot be served at all, else the limit that binds."""
+    open_ended = replace(market, budget_usd=np.full_like(market.budget_usd, np.inf))
+    lacking = shortfall(open_ended)
+    if lacking.any():
+        row, column, hour = np.unravel_index(
+            int(np.argmax(lacking / np.maximum(market.demand_per_s, 1e-12))), lacking.shape
+        )
+        return (
+            f"{planned.streams[row].name} in {planned.months[column]:%Y-%m} at the {planned.hours[hour]} hour: "
+            f"{lacking[row, column, hour]:.4g} of {market.demand_per_s[row, column, hour]:.4g} requests/s can be "
+            "served by nothing that is on offer within supply and power, and may not be left to an API"
+        )
+    needed = procure(open_ended, gap=0.01, limit_s=POLICY_LIMIT_S)
+    if needed.feasible:
+        spent = sum(needed.money_usd[kind] for kind in ("purchase", "running", "rent", "api"))
+        return (
+            f"the yearly budget is too small: the cheapest fleet pays out {float(np.sum(spent)) / 1e6:.4g} MUSD in all"
+        )
+    return "no fleet serves the demand within supply, power and budget"
+
+
+def _tables(
+    horizon: Horizon,
+    planned: PlannedMarket,
+    solved: Mapping[PolicyName, Procurement],
+    near: list[Alternative],
+    rehearsed: list[Rehearsed],
+) -> dict[str, pd.DataFrame]:
+    name = horizon.spec.name
+    rows: dict[str, list[dict[str, object]]] = {each: [] for each in TABLES}
+    best = solved["optimal"]
+    fleets: list[tuple[str, Procurement, str]] = []
+    for policy, fleet in solved.items():
+        reason = fleet.reason
+        if not fleet.feasible:
+            reason = _missing(under_policy(planned, policy, horizon), planned)
+        fleets.append((policy, fleet, reason))
+    fleets += [(f"alternative: {each.direction}", each.procurement, "within 5% of the optimum") for each in near]
+    for label, fleet, reason in fleets:
+        rows["policies"].append(policy_row(name, label, planned, fleet, best, reason))
+        if fleet.feasible:
+            for each, more in fleet_rows(horizon, planned, fleet, name, label).items():
+                rows[each] += more
+    rows["latency"] = latency_rows(name, rehearsed)
+    rows["viability"] = viability_rows(horizon, name)
+    rows["attribution"] = attribution_rows(name, horizon.spec.end, attribution_of(horizon))
+    return {each: table(each, rows[each]) for each in TABLES}

@@ -1,0 +1,159 @@
+"""Sizings as tables for a terminal: what each accelerator needs and costs, and cost against latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from sim.planning.break_even import BreakEven
+from sim.planning.choices import layout_in_words
+from sim.planning.levels import LevelReached, seconds
+from sim.planning.sizing_result import Sizing, SizingComparison
+from sim.reporting.wide_table import TableColumn, WideTable
+
+
+def sizing_tables(comparison: SizingComparison) -> RenderableType:
+    """Return sizes and costs, the service levels at the planned sizes, the frontier, and what stands against them."""
+    parts: list[RenderableType] = []
+    planned = [each for each in comparison.sizings if each.feasible]
+    if planned:
+        parts += [_sizes(planned), Text(), _levels(planned), Text(), _frontier(comparison)]
+    for each in comparison.sizings:
+        parts += [Text(f"{each.scenario_id}, {flag.scope}: {flag.name}: {flag.message}") for flag in each.flags]
+    parts += [
+        Text(f"Infeasible: {each.scenario_id}, pool {each.pool}, {each.reason}")
+        for each in comparison.sizings
+        if not each.feasible
+    ]
+    return Group(*parts)
+
+
+def break_even_table(model: str, found: Mapping[str, BreakEven]) -> WideTable:
+    """Return from which volume and use of capacity own replicas cost less than an API, by accelerator."""
+    return WideTable(
+        f"Own replicas against the API price of {model}",
+        [
+            TableColumn("hardware", is_key=True),
+            TableColumn("break-even\nuse of capacity", is_number=True),
+            TableColumn("pays from\nrequests/s", is_number=True),
+            TableColumn("pays always from\nrequests/s", is_number=True),
+        ],
+        [
+            [name, f"{each.utilisation:.1%}", _volume(each.first_per_s), _volume(each.always_per_s)]
+            for name, each in found.items()
+        ],
+    )
+
+
+def _sizes(sizings: list[Sizing]) -> WideTable:
+    columns = [
+        TableColumn("scenario", is_key=True),
+        TableColumn("hardware", is_key=True),
+        *(
+            TableColumn(heading, is_number=heading != "layout")
+            for heading in ("replicas", "accelerators", "layout", "sequences\nat most", "requests/s", "USD/h",
+                            "idle share\nof cost", "USD per\nM input", "USD per\nM output", "USD per\nM tokens")
+        ),
+        TableColumn("terms"),
+    ]  # fmt: skip
+    return WideTable("Smallest fleets that meet all service levels", columns, [_size_row(each) for each in sizings])
+
+
+def _size_row(sizing: Sizing) -> list[str]:
+    costs, load = sizing.token_costs, sizing.load
+    money = ["-"] * 4
+    if costs is not None:
+        money = [
+            f"{costs.stranded_usd_per_hour / costs.cost_usd_per_hour:.0%}",
+            _digits(costs.usd_per_million_input_tokens),
+            _digits(costs.usd_per_million_output_tokens),
+            _digits(costs.usd_per_million_tokens),
+        ]
+    return [
+        sizing.scenario_id,
+        sizing.hardware,
+        f"{sizing.replicas:,}",
+        f"{sizing.accelerators:,}",
+        layout_in_words(sizing.layout),
+        f"{sizing.max_sequences:,}",
+        "-" if load is None else _digits(load.requests_per_s),
+        "-" if sizing.cost_usd_per_hour is None else _digits(sizing.cost_usd_per_hour),
+        *money,
+        sizing.price_basis or "no price",
+    ]
+
+
+def _levels(sizings: list[Sizing]) -> WideTable:
+    columns = [
+        TableColumn("scenario", is_key=True),
+        TableColumn("hardware", is_key=True),
+        TableColumn("service level", is_key=True),
+        TableColumn("limit", is_number=True),
+        TableColumn("reached", is_number=True),
+        TableColumn("met"),
+    ]
+    rows = [
+        [each.scenario_id, each.hardware, level.label, seconds(level.limit_s), _reached(level), _verdict(level)]
+        for each in sizings
+        for level in each.levels
+    ]
+    return WideTable("Service levels at these sizes, simulated again", columns, rows)
+
+
+def _frontier(comparison: SizingComparison) -> WideTable:
+    columns = [
+        TableColumn("scenario", is_key=True),
+        TableColumn("hardware", is_key=True),
+        *(
+            TableColumn(heading, is_number=heading != "layout")
+            for heading in (
+                "replicas",
+                "accelerators",
+                "layout",
+                "sequences\nat most",
+                "USD/h",
+                "largest latency\n/ limit",
+            )
+        ),
+        TableColumn("met"),
+    ]
+    rows = [
+        [
+            str(row["scenario_id"]),
+            str(row["hardware"]),
+            f"{row['replicas']:,}",
+            f"{row['accelerators']:,}",
+            str(row["layout"]),
+            f"{row['max_sequences']:,}",
+            "-" if pd.isna(row["cost_usd_per_hour"]) else _digits(float(row["cost_usd_per_hour"])),
+            f"{row['tightness']:.3g}",
+            "yes" if row["met"] else "no",
+        ]
+        for row in comparison.frontier().to_dict(orient="records")
+        if row["efficient"]
+    ]
+    return WideTable("Cost against latency", columns, rows)
+
+
+def _reached(level: LevelReached) -> str:
+    if math.isnan(level.low_s) or math.isinf(level.value_s):
+        return seconds(level.value_s)
+    return f"{seconds(level.value_s)} ({seconds(level.low_s)}–{seconds(level.high_s)})"
+
+
+def _verdict(level: LevelReached) -> str:
+    undecided = level.met != level.surely_met or level.surely_missed == level.met
+    return ("yes" if level.met else "no") + (" (within noise)" if undecided else "")
+
+
+def _volume(per_s: float) -> str:
+    return "never" if math.isinf(per_s) else _digits(per_s)
+
+
+def _digits(value: float) -> str:
+    """Return a number with three digits, and all those before the point."""
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"

@@ -1,0 +1,385 @@
+"""A dated horizon: how demand, models, hardware, prices and policies go on, month by month."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from sim.specs.hardware import NumberFormat, PriceBasis
+from sim.specs.spec import (
+    Date,
+    Document,
+    Fraction,
+    Key,
+    Name,
+    Number,
+    OwnKey,
+    PositiveInteger,
+    PositiveNumber,
+    Provenance,
+    Sourced,
+    Spec,
+)
+from sim.specs.units import Dimension, PositiveWatts, RequestsPerSecond, Usd
+from sim.specs.workload import ServiceLevelSpec
+
+HOURS_PER_DAY = 24
+LONGEST_HORIZON_MONTHS = 120
+
+CARBON = Dimension("carbon intensity", "kg/kWh", {"kg/kWh": 1.0, "g/kWh": 1e-3}, "0.37 kg/kWh")
+KilogramsPerKilowattHour = Annotated[float, CARBON]
+
+LeverName = Literal[
+    "hardware", "compression", "moe", "quantisation", "prefix_caching", "speculative_decoding", "software", "batching"
+]
+LEVERS: tuple[LeverName, ...] = (
+    "hardware", "compression", "moe", "quantisation", "prefix_caching", "speculative_decoding", "software", "batching",
+)  # fmt: skip
+"""What can be switched off: then the horizon keeps what its baseline says."""
+
+PolicyName = Literal["optimal", "buy_now", "wait", "rent_only", "api_only"]
+POLICIES: tuple[PolicyName, ...] = ("optimal", "buy_now", "wait", "rent_only", "api_only")
+
+
+def _first_of_month(day: datetime.date) -> datetime.date:
+    if day.day != 1:
+        raise ValueError(f"write the first day of a month, such as {day.replace(day=1)}")
+    return day
+
+
+Month = Annotated[Date, AfterValidator(_first_of_month)]
+
+
+class PathSpec(Provenance):
+    """A number over time: straight lines between dated points, constant before the first and after the last."""
+
+    points: Annotated[dict[Date, Annotated[Number, Field(ge=0.0)]], Field(min_length=1)]
+    """Date -> value."""
+
+    def at(self, day: datetime.date) -> float:
+        """Return the value on a day."""
+        known = sorted(self.points.items())
+        if day <= known[0][0]:
+            return known[0][1]
+        for (before, low), (after, high) in itertools.pairwise(known):
+            if day <= after:
+                return low + (high - low) * (day - before).days / (after - before).days
+        return known[-1][1]
+
+
+class ChangeSpec(Spec):
+    """A yearly rate of change that holds from a day on."""
+
+    since: Date
+    """First day; before the first of several, nothing changes."""
+
+    yearly: Sourced[Annotated[Number, Field(gt=-1.0)]]
+    """Relative change a year, compounded [1]; low and high are those of the cheap and of the dear price path."""
+
+
+def _in_order(changes: tuple[ChangeSpec, ...]) -> tuple[ChangeSpec, ...]:
+    if any(later.since <= earlier.since for earlier, later in itertools.pairwise(changes)):
+        raise ValueError("changes must be in order of their first day, each with a day of its own")
+    return changes
+
+
+Changes = Annotated[tuple[ChangeSpec, ...], AfterValidator(_in_order)]
+
+
+class TermSpec(Spec):
+    """Terms on which accelerators are rented."""
+
+    months: PositiveInteger
+    """Shortest time that is paid."""
+
+    basis: PriceBasis
+    """Price of the hardware profile that holds for it."""
+
+
+class OfferSpec(Spec):
+    """How one accelerator can be had."""
+
+    available_from: Sourced[Date] | None = None
+    """First day on which it can be ordered or rented; none means the profile's."""
+
+    lead_time_months: Sourced[Annotated[int, Field(ge=0)]]
+    """Time from order to service."""
+
+    supply: Sourced[Annotated[int, Field(ge=0)]]
+    """Most systems that can be delivered a month."""
+
+    system: PositiveInteger
+    """Accelerators of the smallest purchase."""
+
+    rent_unit: PositiveInteger
+    """Accelerators of the smallest rental contract."""
+
+    rent_supply: Sourced[Annotated[int, Field(ge=0)]]
+    """Most accelerators that can be rented at a time."""
+
+    terms: tuple[Key, ...] | None = None
+    """Rental terms on which it is offered; none means all for which the profile has a price."""
+
+    claim: Sourced[PositiveNumber] | None = None
+    """Throughput per accelerator over what is simulated, where a claim is to be followed; none means none is [1]."""
+
+
+class CompressionSpec(Spec):
+    """A method that shortens reasoning: a reasoning part of T tokens becomes min(T, c T^b)."""
+
+    c: Sourced[PositiveNumber]
+    """Factor [tokens^(1-b)]."""
+
+    b: Sourced[PositiveNumber]
+    """Exponent [1]; above 1 easy questions shrink most and the tail least."""
+
+    adoption: PathSpec
+    """Share of the requests that are answered by a compressed model [1]."""
+
+
+class ModelShareSpec(Spec):
+    """One model that serves a class, and for which share of its requests."""
+
+    model: Name
+    """Name of a model."""
+
+    share: PathSpec
+    """Share of the class's requests [1]; shares are normalised to sum to one."""
+
+    weight_format: NumberFormat | None = None
+    """Format of weights with the lever quantisation; none means as published."""
+
+    plain_format: NumberFormat = NumberFormat.BF16
+    """Format of weights without it."""
+
+    kv_format: NumberFormat = NumberFormat.BF16
+    """Format of KV entries with the lever quantisation; bf16 without it."""
+
+    layouts: Annotated[tuple[PositiveInteger, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    """Tensor-parallel sizes to choose from."""
+
+
+class UnitSpec(Spec):
+    """What a use case counts and what that is worth."""
+
+    name: Key
+    """One document, task, user-month."""
+
+    requests: Sourced[PositiveNumber]
+    """Requests to the model for one unit [1]."""
+
+    ceiling: Sourced[Usd] | None = None
+    """Cost per unit below which the use case pays [USD]."""
+
+
+class UseCaseSpec(Spec):
+    """One traffic class over time."""
+
+    workload: Name
+    """Name of the workload: arrivals, lengths, prefix, service levels."""
+
+    rate: Sourced[RequestsPerSecond]
+    """Mean requests in the first month of the horizon."""
+
+    growth: Changes = ()
+    """Change of demand at constant price."""
+
+    elasticity: Sourced[Annotated[Number, Field(le=0.0, gt=-4.0)]]
+    """Relative change of demand over relative change of unit cost [1]."""
+
+    pass_through: Sourced[Fraction]
+    """Share of a change in unit cost (of its logarithm) that users see [1]."""
+
+    models: Annotated[dict[Key, ModelShareSpec], Field(min_length=1)]
+    """Models that serve it, by key."""
+
+    baseline_model: Key
+    """Key of the model that serves all of it without the lever moe."""
+
+    compression: Key | None = None
+    """Compression method, if any."""
+
+    reasoning_share: Sourced[Fraction]
+    """Share of the answer that is reasoning, which alone can be compressed [1]."""
+
+    api: str | None = None
+    """API model of the economics to which demand can be left; none means that nothing may leave the site."""
+
+    unit: UnitSpec
+    """What is counted."""
+
+    service_levels: tuple[ServiceLevelSpec, ...] | None = None
+    """Instead of the workload's."""
+
+    @model_validator(mode="after")
+    def _baseline_is_a_model(self) -> Self:
+        if self.baseline_model not in self.models:
+            raise ValueError(f"baseline_model is none of the models {', '.join(self.models)}")
+        return self
+
+
+class BaselineSpec(Spec):
+    """What remains where a lever is switched off."""
+
+    hardware: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Accelerators without the lever hardware."""
+
+    max_sequences: PositiveInteger
+    """Sequences at a time without the lever batching."""
+
+
+class RecordSpec(Provenance):
+    """A recorded number to which the back-test compares what could have been said before."""
+
+    series: Key
+    """Numbers of one series are on the same terms."""
+
+    date: Date
+    """Day of the record."""
+
+    value: PositiveNumber
+    """Recorded number."""
+
+
+class SeriesSpec(Spec):
+    """A series of recorded numbers and how it would have been projected."""
+
+    unit: str
+    """Unit of its records."""
+
+    path: Literal["rent", "purchase", "api", "software"]
+    """Price path, or software progress, that is applied to the record before."""
+
+    title: str
+    """What is recorded."""
+
+
+class HorizonSpec(Document):
+    """A dated description of demand, models, hardware, prices and policies."""
+
+    kind: Literal["horizon"]
+    """Says what the file describes."""
+
+    start: Month
+    """First month; also the reference of elasticity and of the baseline."""
+
+    plan_from: Month
+    """First month in which something can be decided; before it the horizon is history."""
+
+    end: Month
+    """Last month."""
+
+    economics: str
+    """Name of the terms of owning and of API prices."""
+
+    serving_stack: str = "shared"
+    """Name of a serving stack."""
+
+    hours: Annotated[dict[Key, tuple[Annotated[int, Field(ge=0, lt=24)], ...]], Field(min_length=1)]
+    """Representative hours -> the hours of the day for which each stands; together they are the whole day."""
+
+    busy_day: Sourced[PositiveNumber]
+    """Demand of a busy day over the mean day, to which fleets are sized [1]."""
+
+    target_load: Sourced[Annotated[Number, Field(gt=0.0, le=1.0)]]
+    """Most load of a replica over its saturation, whatever its latencies would allow [1]."""
+
+    terms: dict[Key, TermSpec]
+    """Rental terms."""
+
+    hardware: Annotated[dict[Name, OfferSpec], Field(min_length=1)]
+    """Accelerators on offer, by the name of their profile."""
+
+    waits_for: Name
+    """The accelerator for which the policy `wait` waits."""
+
+    owned: dict[Name, Sourced[Annotated[int, Field(ge=0)]]] = Field(default_factory=dict)
+    """Systems owned when planning begins."""
+
+    resale: Sourced[Fraction]
+    """What a used system fetches over its book value, straight-line over the life of the economics [1]."""
+
+    priced_on: Date
+    """Day of the profiles' prices, from which price paths run forward and back."""
+
+    rent_change: Changes
+    """Change of rents."""
+
+    rent_history: PathSpec
+    """Rents before that day, over those on it [1]."""
+
+    purchase_change: Changes
+    """Change of purchase prices."""
+
+    api_change: Changes
+    """Change of API prices beyond the dated ones."""
+
+    site: Key
+    """Name of the site."""
+
+    site_power: Sourced[PositiveWatts] | None = None
+    """Power for owned systems before cooling; none means any."""
+
+    carbon: Sourced[KilogramsPerKilowattHour]
+    """Carbon dioxide per energy at the meter."""
+
+    yearly_budget: Sourced[Usd] | None = None
+    """Most money out in a calendar year; none means any."""
+
+    software: PathSpec
+    """Throughput of software over that of the serving stack's calibration [1]."""
+
+    speculation: PathSpec
+    """Throughput with speculative decoding over that without [1]."""
+
+    compression: dict[Key, CompressionSpec] = Field(default_factory=dict)
+    """Methods that shorten reasoning."""
+
+    use_cases: Annotated[dict[OwnKey, UseCaseSpec], Field(min_length=1)]
+    """Traffic classes."""
+
+    baseline: BaselineSpec
+    """What remains without levers."""
+
+    levers: dict[LeverName, bool] = Field(default_factory=dict)
+    """Levers that are switched; those not named are on."""
+
+    policies: tuple[PolicyName, ...] = POLICIES
+    """Policies to compare."""
+
+    series: dict[Key, SeriesSpec] = Field(default_factory=dict)
+    """Recorded series."""
+
+    records: tuple[RecordSpec, ...] = ()
+    """Recorded numbers for the back-test."""
+
+    @model_validator(mode="after")
+    def _months_are_in_order(self) -> Self:
+        if not self.start <= self.plan_from <= self.end:
+            raise ValueError("start, plan_from and end must be in this order")
+        if (self.end.year - self.start.year) * 12 + self.end.month - self.start.month >= LONGEST_HORIZON_MONTHS:
+            raise ValueError(f"a horizon has at most {LONGEST_HORIZON_MONTHS} months")
+        return self
+
+    @model_validator(mode="after")
+    def _hours_make_a_day(self) -> Self:
+        hours = sorted(hour for group in self.hours.values() for hour in group)
+        if hours != list(range(HOURS_PER_DAY)) or not all(self.hours.values()):
+            raise ValueError("the representative hours must hold every hour 0 to 23 exactly once, and none be empty")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        wrong = [f"compression {case.compression}" for case in self.use_cases.values()
+                 if case.compression is not None and case.compression not in self.compression]  # fmt: skip
+        wrong += [f"hardware {name}" for name in (self.waits_for, *self.owned, *self.baseline.hardware)
+                  if name not in self.hardware]  # fmt: skip
+        wrong += [f"term {term}" for offer in self.hardware.values() for term in offer.terms or ()
+                  if term not in self.terms]  # fmt: skip
+        wrong += [f"series {each.series}" for each in self.records if each.series not in self.series]
+        if wrong:
+            raise ValueError(f"not described here: {', '.join(dict.fromkeys(wrong))}")
+        return self

@@ -1,0 +1,126 @@
+"""Sessions: calls that follow each other, each with the context of the one before."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sim.specs.distributions import CountDistribution, DurationDistribution, LengthDistribution
+from sim.specs.spec import Fraction, Key, PositiveFraction, PositiveNumber, Provenance, Sourced, Spec
+from sim.specs.units import Seconds, Tokens
+
+
+class SpokenGap(Provenance):
+    """The time in which an answer and the next message are spoken."""
+
+    distribution: Literal["spoken"]
+    """Says how the gap is described."""
+
+    answer_tokens_per_s: PositiveNumber
+    """Tokens of the answer that are spoken in a second [tokens/s]."""
+
+    message_tokens_per_s: PositiveNumber
+    """Tokens of the next message that are spoken in a second [tokens/s]."""
+
+    pause: Seconds
+    """Silence between the two, and what else does not depend on the lengths [s]."""
+
+
+Gap = Annotated[DurationDistribution | SpokenGap, Field(discriminator="distribution")]
+
+
+class FollowUpSpec(Spec):
+    """One way in which a session goes on after an answer."""
+
+    share: Sourced[PositiveFraction]
+    """Share of the follow-ups [1]."""
+
+    gap: Gap
+    """Time between the answer and the next call [s]."""
+
+    new_tokens: LengthDistribution
+    """What the next prompt has beyond the last prompt and its answer: a tool's result, a message [tokens]."""
+
+    without_new_tokens: Sourced[Fraction] | None = None
+    """Share of these follow-ups that bring nothing new [1]."""
+
+
+class CompactionHazard(Spec):
+    """Chance that a context of some size is compacted."""
+
+    from_tokens: Tokens
+    """Contexts of this size and longer, up to the next entry [tokens]."""
+
+    hazard: Fraction
+    """Probability that the next call comes with a compacted context instead [1]."""
+
+
+class CompactionSpec(Provenance):
+    """How a context that has become long is replaced by a summary."""
+
+    hazards: Annotated[tuple[CompactionHazard, ...], Field(min_length=1)]
+    """Chances by size; below the first entry nothing is compacted. A hazard of 1 is a limit."""
+
+    context_tokens: LengthDistribution
+    """Context after a compaction; never longer than before, and longer than the instructions [tokens]."""
+
+    @model_validator(mode="after")
+    def _sizes_rise(self) -> Self:
+        sizes = [entry.from_tokens for entry in self.hazards]
+        if any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
+            raise ValueError("from_tokens must rise from entry to entry")
+        return self
+
+
+class SubAgentsSpec(Provenance):
+    """Sessions that are started inside a session and run beside each other; the session waits for the longest."""
+
+    share_of_sessions: Fraction
+    """Share of the sessions that do this, once [1]."""
+
+    at_once: CountDistribution
+    """Number that are started together."""
+
+    calls: CountDistribution
+    """Calls of each."""
+
+    task_tokens: LengthDistribution
+    """What a sub-agent is told on top of the instructions [tokens]."""
+
+
+class SessionsSpec(Spec):
+    """Closed-loop sessions: the first call arrives, every other one follows the completion of the one before."""
+
+    calls: CountDistribution
+    """Calls of a session, without those of sub-agents."""
+
+    instructions_tokens: LengthDistribution | None = None
+    """System prompt and tools, with which every prompt of the session begins [tokens]; none where the first prompt
+    holds them."""
+
+    instructions_cached: bool
+    """Whether the first call finds the instructions in the prefix cache, left there by other sessions."""
+
+    follow_ups: Annotated[dict[Key, FollowUpSpec], Field(min_length=1)]
+    """How sessions go on, by name; rounded shares are normalised to sum to one."""
+
+    compaction: CompactionSpec | None = None
+    """How long contexts are shortened; none means that they only grow."""
+
+    sub_agents: SubAgentsSpec | None = None
+    """Sessions inside the session; none means that there are none."""
+
+    call_time: Sourced[Seconds]
+    """Typical time of a call, by which sessions that began before the run are put where they would be [s]."""
+
+    lead_in: Sourced[Seconds]
+    """Time before the run in which sessions began; those not over at its start go on in their middle [s]."""
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = sum(entry.share.value for entry in self.follow_ups.values())
+        if abs(total - 1.0) > 0.01:
+            raise ValueError(f"shares of the follow-ups must sum to 1 (within 1%), they sum to {total:g}")
+        return self

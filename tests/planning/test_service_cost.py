@@ -1,0 +1,136 @@
+import datetime
+import math
+
+import numpy as np
+import pytest
+
+from sim.planning.coefficients import Coefficient, Service, coefficient, requests_of
+from sim.planning.horizon import Horizon, load_horizon
+from sim.planning.levers import quick_coefficient, serving_usd
+from sim.planning.service_cost import replica_rate, respond, service_cost
+
+day = datetime.date
+LATE = day(2027, 12, 1)
+
+
+@pytest.fixture(scope="module")
+def horizon() -> Horizon:
+    return load_horizon("enterprise-2027")
+
+
+def service(case: str = "documents", compressed: bool = False, prefix: bool = True) -> Service:
+    return Service(case, "moe", True, True, prefix, compressed)
+
+
+def test_demand_and_unit_cost_agree_at_the_fixed_point() -> None:
+    """Constant cost has a closed form; a cost that falls with volume is solved to the same equation."""
+    assert respond(10.0, 1.0, lambda _: 0.5, -1.0) == pytest.approx(20.0, rel=1e-4)
+    assert respond(10.0, 1.0, lambda _: 0.5, 0.0) == 10.0
+
+    def falling(rate: float) -> float:
+        return 0.5 * (10.0 / rate) ** 0.2
+
+    found = respond(10.0, 1.0, falling, -1.11)
+    assert found == pytest.approx(10.0 * falling(found) ** -1.11, rel=1e-4)
+    assert found > respond(10.0, 1.0, lambda _: 0.5, -1.11)
+
+
+def test_a_jump_without_a_fixed_point_is_settled_at_the_jump() -> None:
+    found = respond(10.0, 1.0, lambda rate: 0.4 if rate < 15.0 else 0.9, -1.0)
+    assert found == pytest.approx(15.0, rel=0.05)
+
+
+def test_a_dearer_unit_never_raises_demand() -> None:
+    demands = [respond(10.0, 1.0, lambda _, cost=cost: cost, -1.11) for cost in (0.2, 0.5, 1.0, 2.0)]  # type: ignore[misc]
+    assert demands == sorted(demands, reverse=True)
+    assert demands[2] == pytest.approx(10.0)
+
+
+def test_compression_shortens_the_reasoning_part_alone(horizon: Horizon) -> None:
+    plain = requests_of(horizon, service(), 1.0, 2000, 1, 0.0)
+    short = requests_of(horizon, service(), 1.0, 2000, 1, 1.0)
+    np.testing.assert_array_equal(plain.prompt_tokens, short.prompt_tokens)
+    reasoning = 0.6 * plain.output_tokens
+    expected = plain.output_tokens - reasoning + np.minimum(reasoning, 0.58 * reasoning**1.03)
+    assert np.abs(short.output_tokens - expected).max() <= 0.5 + 1e-9
+    half = requests_of(horizon, service(), 1.0, 2000, 1, 0.5)
+    changed = float((half.output_tokens < plain.output_tokens).mean())
+    assert 0.45 < changed < 0.55
+
+
+def test_without_the_prefix_cache_nothing_is_cached(horizon: Horizon) -> None:
+    assert requests_of(horizon, service(prefix=False), 1.0, 500, 1, 0.0).cached_tokens.sum() == 0
+    assert requests_of(horizon, service(), 1.0, 500, 1, 0.0).cached_tokens.sum() > 0
+
+
+def test_a_coefficient_keeps_the_service_levels_and_the_target_load(horizon: Horizon) -> None:
+    found = coefficient(horizon, service("agents"), "h200-sxm")
+    assert found.accelerators in (1, 2, 4, 8)
+    assert 0.0 < found.load <= horizon.spec.target_load.value + 1e-12
+    tight = load_horizon(
+        "enterprise-2027",
+        {
+            "use_cases.agents.service_levels": [
+                {"metric": "tpot", "quantile": 0.95, "limit": "12 ms", "source": ["assumption"], "confidence": "assumption"}
+            ]
+        },
+    )
+    tighter = coefficient(tight, service("agents"), "h200-sxm")
+    assert tighter.requests_per_s / max(1, tighter.accelerators) < found.requests_per_s / found.accelerators
+
+
+def test_a_model_that_does_not_fit_says_so(horizon: Horizon) -> None:
+    small = load_horizon("enterprise-2027", {"use_cases.documents.models.moe.layouts": [1]})
+    found = coefficient(small, service(), "h100-sxm")
+    assert found.accelerators == 0
+    assert "does not fit" in found.reason
+
+
+def test_adoption_mixes_service_times(horizon: Horizon) -> None:
+    """Half the requests at 2 per second and half at 6: 3 per second together, times the speed of the software."""
+    rates = {False: 2.0, True: 6.0}
+
+    def given(_: Horizon, wanted: Service, __: str) -> Coefficient:
+        return Coefficient(4, rates[wanted.compressed], 0.85, "")
+
+    month = LATE
+    share = 0.6
+    levers = horizon.levers
+    accelerators, rate = replica_rate(horizon, "documents", "moe", "h100-sxm", month, levers, given)
+    assert accelerators == 4
+    assert rate == pytest.approx(1.5 / ((1.0 - share) / 2.0 + share / 6.0))
+    _, plain = replica_rate(horizon, "documents", "moe", "h100-sxm", month, levers - {"compression"}, given)
+    assert plain == pytest.approx(1.5 * 2.0)
+
+
+def test_more_ways_never_cost_more_and_whole_replicas_never_less(horizon: Horizon) -> None:
+    month = day(2026, 11, 1)
+    own = service_cost(horizon, "documents", month, horizon.levers, with_api=False)
+    every = service_cost(horizon, "documents", month, horizon.levers)
+    assert every.usd_per_request <= own.usd_per_request
+    lumpy = service_cost(horizon, "documents", month, horizon.levers, rate_per_s=0.3, with_api=False)
+    assert lumpy.usd_per_request >= own.usd_per_request - 1e-15
+    baseline = service_cost(horizon, "documents", month, horizon.levers - {"hardware"}, with_api=False)
+    assert baseline.usd_per_request >= own.usd_per_request
+
+
+def test_a_use_case_that_nothing_serves_costs_infinitely_much(horizon: Horizon) -> None:
+    nothing = service_cost(
+        horizon, "consultations", LATE, horizon.levers, capacity=lambda *_: Coefficient(0, 0.0, 0.0, "")
+    )
+    assert math.isinf(nothing.usd_per_request)
+
+
+def test_the_quick_coefficient_is_the_simulated_one_with_all_levers(horizon: Horizon) -> None:
+    everything = service()
+    quick = quick_coefficient(horizon, everything, "b200-hgx")
+    simulated = coefficient(horizon, everything, "b200-hgx")
+    assert quick.requests_per_s / quick.accelerators == pytest.approx(
+        simulated.requests_per_s / simulated.accelerators, rel=0.02
+    )
+
+
+def test_hardware_prefix_and_software_save(horizon: Horizon) -> None:
+    nothing = serving_usd(horizon, LATE, frozenset())
+    for lever in ("hardware", "prefix_caching", "software", "quantisation"):
+        assert serving_usd(horizon, LATE, frozenset({lever})) < nothing  # type: ignore[arg-type]
