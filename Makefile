@@ -20,6 +20,7 @@ $(VENV)/.dev: $(VENV)/.run
 	@touch $@
 
 demo: $(VENV)/.run
+	@echo "Simulating an hour of traffic on four fleets; the first run also compiles the engine, which takes a while ..."
 	@$(BIN)/fleetcast run quickstart -o $(DEMO) --overwrite
 	@echo "Report: $(DEMO)/report.html. Next: $(BIN)/fleetcast --help"
 

@@ -1,4 +1,4 @@
-"""The command line: `fleetcast list | show | check | run | schema`.
+"""The command line: `fleetcast list | show | check | run | schema`, and the commands of other rooms.
 
 The answer goes to stdout, progress and complaints to stderr. Exit codes: 0 done, 1 no feasible answer, 2 bad input.
 Imports are inside the commands, so that `--help` answers at once.
@@ -7,28 +7,19 @@ Imports are inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import difflib
-import json
-import math
-import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sim.cli_common import changes_of, print_json, problems_told
 from sim.cli_fidelity import calibrate_command, import_model_command, validate_command
 from sim.cli_plan import plan_command
 from sim.cli_planning import size_command
 from sim.cli_traffic import fit_workload_command, import_group
 from sim.version import __version__
-
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-EXIT_READER_GONE = 141
-"""What a shell reports of a program that wrote to a pipe nobody reads any more."""
 
 
 def _known_kind(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -100,13 +91,13 @@ main.add_command(fit_workload_command)
 @click.argument("kind", callback=_known_kind, required=False)
 @_json_option
 def list_command(kind: str | None, as_json: bool) -> None:
-    """List what the library holds, all of it or one KIND: hardware, model, serving_stack, workload or scenario.
+    """List what the library holds, all of it or one KIND: hardware, model, workload, scenario and so on.
 
     \b
     fleetcast list
     fleetcast list hardware --json
     """
-    with _told():
+    with problems_told():
         from sim.reporting.console import show as show_table
         from sim.reporting.listing import listing
         from sim.reporting.terminal import library_table
@@ -115,7 +106,7 @@ def list_command(kind: str | None, as_json: bool) -> None:
         library = default_library()
         entries = {each: listing(library, each) for each in ([kind] if kind else KINDS)}
         if as_json:
-            _print_json(entries)
+            print_json(entries)
             return
         for position, (each, rows) in enumerate(entries.items()):
             if position:
@@ -134,14 +125,14 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     fleetcast show gpt-oss-120b
     fleetcast show realtime-chat --json
     """
-    with _told():
+    with problems_told():
         from sim.reporting.listing import computed
         from sim.specs.library import default_library
 
         found = default_library().load(kind or _kind_of(name), name)
         values = computed(found.spec)
         if as_json:
-            _print_json({"document": found.spec.model_dump(mode="json", exclude_none=True), "computed": values})
+            print_json({"document": found.spec.model_dump(mode="json", exclude_none=True), "computed": values})
             return
         click.echo(Path(found.raw.file).read_text(encoding="utf-8").rstrip())
         if values:
@@ -162,7 +153,7 @@ def check(name: str, changes: tuple[str, ...], trace: str | None, as_json: bool)
     fleetcast check quickstart
     fleetcast check my/hardware_profiles/x.yaml
     """
-    with _told():
+    with problems_told():
         kind = _kind_of(name)
         if kind != "scenario":
             from sim.specs.library import default_library
@@ -171,7 +162,7 @@ def check(name: str, changes: tuple[str, ...], trace: str | None, as_json: bool)
                 raise click.UsageError(f"--set and --trace are for scenarios; {name} is of kind {kind}")
             default_library().load(kind, name)
             if as_json:
-                _print_json({"ok": True, "kind": kind})
+                print_json({"ok": True, "kind": kind})
             else:
                 click.echo(f"{name}: {kind} is in order")
             return
@@ -181,13 +172,13 @@ def check(name: str, changes: tuple[str, ...], trace: str | None, as_json: bool)
         from sim.simulation import check as check_scenario
         from sim.specs.resolved import load_scenario
 
-        scenario = load_scenario(name, _changes(changes), _replay(trace))
+        scenario = load_scenario(name, changes_of(changes), _replay(trace))
         variants = zip(scenario.variants(), check_scenario(scenario), strict=True)
         pools = [
             {"scenario": variant.scenario_id, **pool_record(each)} for variant, found in variants for each in found
         ]
         if as_json:
-            _print_json({"ok": True, "kind": "scenario", "pools": pools})
+            print_json({"ok": True, "kind": "scenario", "pools": pools})
             return
         show_table(pools_table(pools))
         click.echo(f"\n{name}: scenario is in order")
@@ -225,14 +216,14 @@ def run(
     fleetcast run quickstart -o out/azure --trace chat=AzureLLMInferenceTrace_conv.csv
     fleetcast run quickstart --set alternatives.vera-rubin.fleet.serving.replicas=2 --replications 5
     """
-    with _told():
+    with problems_told():
         from sim.reporting.console import progress, show
         from sim.reporting.terminal import result_page, result_tables
         from sim.results.writing import REPORT
         from sim.simulation import simulate
         from sim.specs.resolved import load_scenario
 
-        edits = _changes(changes)
+        edits = changes_of(changes)
         if seed is not None:
             if "seed" in edits:
                 raise click.UsageError("the seed is given twice, by --seed and by --set")
@@ -242,14 +233,14 @@ def run(
         elif overwrite:
             raise click.UsageError("--overwrite needs --output")
         scenario = load_scenario(name, edits, _replay(trace))
-        with progress(quiet) as told:
-            result = simulate(scenario, replications, engine, progress=told)
+        with progress(quiet) as report:
+            result = simulate(scenario, replications, engine, progress=report)
         if output is not None:
             result.save(output, overwrite, {REPORT: result_page(result)})
         manifest = result.manifest
         if as_json:
             # What differs between two equal runs is no part of the answer.
-            _print_json({key: value for key, value in result.to_json().items() if key != "wall_s"})
+            print_json({key: value for key, value in result.to_json().items() if key != "wall_s"})
         else:
             show(result_tables(result))
             if output is not None:
@@ -270,12 +261,12 @@ def schema(kind: str | None) -> None:
     \b
     fleetcast schema scenario > scenario.schema.json
     """
-    with _told():
+    with problems_told():
         from sim.reporting.editor_schema import editor_schema
         from sim.specs.library import KINDS
 
         schemas = {name: editor_schema(spec) for name, (_, spec) in KINDS.items()}
-        _print_json(schemas[kind] if kind else schemas)
+        print_json(schemas[kind] if kind else schemas)
 
 
 def _kind_of(name: str) -> str:
@@ -312,30 +303,6 @@ def _replay(trace: str | None) -> tuple[str | None, str] | None:
     return (name, file) if file else (None, trace)
 
 
-def _changes(settings: tuple[str, ...]) -> dict[str, object]:
-    """Return the changes of `--set` as dotted path -> value."""
-    import yaml
-
-    from sim.specs.errors import InputError, Problem
-
-    changes: dict[str, object] = {}
-    problems = []
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals or not path:
-            problems.append(Problem("not a change", "--set", value=setting, remedy="Write PATH=VALUE."))
-        elif path in changes:
-            problems.append(Problem("is given twice", "--set", path, value, "Keep one of them."))
-        else:
-            try:
-                changes[path] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                problems.append(Problem("the value is not valid YAML", "--set", path, value, "Put it in quotes."))
-    if problems:
-        raise InputError(problems)
-    return changes
-
-
 def _check_place(output: Path, overwrite: bool) -> None:
     """Raise for an output directory that cannot be written, before the work and not after it."""
     from sim.results.writing import check_free
@@ -353,51 +320,6 @@ def _check_place(output: Path, overwrite: bool) -> None:
         reason = (error.strerror or str(error)).lower()
         remedy = "Choose another directory."
         raise InputError([Problem(f"cannot be written: {above}: {reason}", str(output), remedy=remedy)]) from None
-
-
-def _print_json(value: object) -> None:
-    """Print strict JSON: what is not a finite number is null."""
-    click.echo(json.dumps(_strict(value), indent=2, allow_nan=False))
-
-
-def _strict(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _strict(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
-    return value
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn bad input into one clear message and exit code 2, and an interrupt into exit code 130."""
-    from sim.specs.errors import InputError
-
-    try:
-        yield
-    except InputError as error:
-        count = len(error.problems)
-        click.echo(f"{count} problem{'s' if count > 1 else ''}:" if count > 1 else "Problem:", err=True)
-        for problem in error.problems:
-            click.echo(f"  {problem}", err=True)
-        raise SystemExit(EXIT_BAD_INPUT) from None
-    except BrokenPipeError:
-        # Whoever reads has read enough; Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(EXIT_READER_GONE) from None
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Problem:\n  {where}{error.strerror or error}", err=True)
-        raise SystemExit(EXIT_BAD_INPUT) from None
-    except MemoryError:
-        click.echo("Problem:\n  more requests than memory holds. Lower the rates, the duration or the replications.",
-                   err=True)  # fmt: skip
-        raise SystemExit(EXIT_BAD_INPUT) from None
-    except KeyboardInterrupt:
-        click.echo("Interrupted: no part of a result was left behind.", err=True)
-        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

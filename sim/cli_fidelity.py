@@ -23,9 +23,9 @@ def validate_command(points: Path | None, output: Path | None, quiet: bool, as_j
     fleetcast validate measured.csv --json
     fleetcast validate measured.csv -o out/validation
     """
-    from sim.cli import _print_json, _told
+    from sim.cli_common import print_json, problems_told
 
-    with _told():
+    with problems_told():
         import json
 
         from sim.fidelity.mapping import DATA
@@ -43,7 +43,7 @@ def validate_command(points: Path | None, output: Path | None, quiet: bool, as_j
             write_compared(found, output / "compared.csv")
             (output / "summary.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
         if as_json:
-            _print_json(answer)
+            print_json(answer)
             return
         show(validation_tables(found))
         if output is not None:
@@ -85,9 +85,9 @@ def calibrate_command(
     fleetcast calibrate measured.csv -o my-stack.yaml
     fleetcast calibrate bench-*.json --accelerator h100-sxm --tensor 4 --precision fp8 -o my-stack.yaml
     """
-    from sim.cli import _print_json, _told
+    from sim.cli_common import print_json, problems_told
 
-    with _told():
+    with problems_told():
         from sim.fidelity.benchmark_files import MeasuredSystem, read_measurements
         from sim.fidelity.calibration import calibrate, profile_yaml, summary
         from sim.reporting.console import progress, show
@@ -106,13 +106,13 @@ def calibrate_command(
             found = calibrate(runs, names, progress=None if told is None else lambda done: told("leaving out", done))
         output.write_text(profile_yaml(found, output.stem.lower(), f"Own measurements: {names}"), encoding="utf-8")
         if as_json:
-            _print_json(summary(found))
+            print_json(summary(found))
         else:
             show(calibration_tables(found))
             click.echo(f"\nWritten: {output}; name it as serving_stack of a pool in your scenario")
 
 
-@click.command("model")
+@click.command("model", short_help="Describe a model from its config.json on Hugging Face.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="YAML file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older file.")
@@ -122,9 +122,9 @@ def import_model_command(file: Path, output: Path, overwrite: bool) -> None:
     \b
     fleetcast import model Qwen3-32B/config.json -o models/my-qwen.yaml
     """
-    from sim.cli import _told
+    from sim.cli_common import problems_told
 
-    with _told():
+    with problems_told():
         from sim.fidelity.import_model import import_model
         from sim.specs.errors import InputError, Problem
 

@@ -26,11 +26,11 @@ def plan_command(
     fleetcast plan enterprise-2027 --set site_power.value="1 MW" --json
     fleetcast plan enterprise-2027 --set levers.compression=false
     """
-    from sim.cli import _changes, _print_json, _told
+    from sim.cli_common import changes_of, print_json, problems_told
 
     if overwrite and output is None:
         raise click.UsageError("--overwrite needs --output")
-    with _told():
+    with problems_told():
         from sim.planning.horizon import load_horizon
         from sim.planning.plan import plan
         from sim.planning.plan_tables import check_free
@@ -39,13 +39,13 @@ def plan_command(
 
         if output is not None:
             check_free(output.absolute(), overwrite)
-        horizon = load_horizon(name, _changes(changes))
+        horizon = load_horizon(name, changes_of(changes))
         with progress(quiet) as told:
             found = plan(horizon, told)
         if output is not None:
             found.save(output, overwrite)
         if as_json:
-            _print_json(plan_json(found))
+            print_json(plan_json(found))
         else:
             show(plan_tables(found))
             if output is not None:

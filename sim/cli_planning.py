@@ -87,18 +87,18 @@ def size_command(
     fleetcast size quickstart --hardware h100-sxm,gb200-nvl72,vr200-nvl72
     fleetcast size quickstart --hardware h200-sxm --layout tensor=2 --layout tensor=4 --batch-limit 32,128 --json
     """
-    from sim.cli import _changes, _print_json, _told
+    from sim.cli_common import changes_of, print_json, problems_told
 
     if (api is None) != (day is None):
         raise click.UsageError("--api and --on come together: list prices change.")
-    with _told():
+    with problems_told():
         from sim.planning.sizing import size
         from sim.reporting.console import progress, show
         from sim.reporting.sizing_table import break_even_table, sizing_tables
         from sim.specs.library import default_library
         from sim.specs.resolved import load_scenario
 
-        scenario = load_scenario(name, _changes(changes))
+        scenario = load_scenario(name, changes_of(changes))
         terms = None if economics is None else scenario.library.economics(economics).spec
         charged = None
         if api is not None and day is not None:
@@ -117,7 +117,7 @@ def size_command(
             pays = against_api(found, charged)
         if as_json:
             extra = {key: each.__dict__ for key, each in pays.items()}
-            _print_json({**found.to_json(), **({"break_even": extra} if charged is not None else {})})
+            print_json({**found.to_json(), **({"break_even": extra} if charged is not None else {})})
         else:
             show(sizing_tables(found))
             if charged is not None and pays:

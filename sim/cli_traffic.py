@@ -12,16 +12,16 @@ _FORMATS = (
 )  # fmt: skip
 
 
-@click.group("import")
+@click.group("import", short_help="Bring recorded data into the form that scenarios replay.")
 def import_group() -> None:
     """Bring recorded data into the form that scenarios replay."""
 
 
-@import_group.command("trace")
+@import_group.command("trace", short_help="Convert a recorded trace for `fleetcast run --trace`.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="Format of FILE.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Parquet or CSV file to write.")
-@click.option("--class", "class_name", default="requests", show_default=True, help="Traffic class of all requests.")
+@click.option("--class", "class_name", help="Traffic class to write into the file; without, a scenario's own is used.")
 @click.option("--closed-loop", is_flag=True, help="Requests of a session follow each other's ends.")
 @click.option("--session-prefix", is_flag=True, help="Requests find the context of the last one of their session.")
 @click.option("--spread", "spread_s", type=click.FloatRange(min=0.0), default=0.0, metavar="SECONDS",
@@ -37,7 +37,7 @@ def import_trace_command(
     file: Path,
     form: str,
     output: Path,
-    class_name: str,
+    class_name: str | None,
     closed_loop: bool,
     session_prefix: bool,
     spread_s: float,
@@ -52,19 +52,25 @@ def import_trace_command(
     fleetcast import trace conversation_trace.jsonl --format mooncake --spread 3 -o mooncake.parquet
     fleetcast import trace log.csv.gz --format csv --column arrival=ts --time-unit ms -o log.parquet
     """
-    from sim.cli import _print_json, _told
+    from sim.cli_common import print_json, problems_told
 
-    with _told():
+    with problems_told():
         from sim.demand.importing import ImportOptions, import_trace
         from sim.demand.prefix import ideal_hit_fraction
 
         _check_new(output, overwrite)
         options = ImportOptions(
-            class_name, closed_loop, session_prefix, spread_s, dict(_pair(each) for each in columns), time_unit
+            class_name or "requests",
+            closed_loop,
+            session_prefix,
+            spread_s,
+            dict(_pair(each) for each in columns),
+            time_unit,
         )
         imported = import_trace(file, form, options)
         trace = imported.trace
-        _write(trace.to_frame(), output)
+        frame = trace.to_frame()
+        _write(frame if class_name else frame.drop(columns="class"), output)
         for note in imported.notes:
             click.echo(f"Note: {note}.", err=True)
         told: dict[str, Any] = {
@@ -78,14 +84,14 @@ def import_trace_command(
             "written": str(output),
         }
         if as_json:
-            _print_json(told)
+            print_json(told)
             return
         for key, value in told.items():
             if value not in (None, {}):
                 click.echo(f"{key.replace('_', ' ')}: {value}")
 
 
-@click.command("fit-workload")
+@click.command("fit-workload", short_help="Fit a workload to a recorded trace.")
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="YAML file to write.")
 @click.option("--title", default="", help="Title of the workload.")
@@ -102,9 +108,9 @@ def fit_workload_command(
     \b
     fleetcast fit-workload mooncake.parquet -o workloads/mine.yaml
     """
-    from sim.cli import _print_json, _told
+    from sim.cli_common import print_json, problems_told
 
-    with _told():
+    with problems_told():
         from sim.demand.fitting import fit_workload, workload_yaml
         from sim.demand.goodness import goodness_of_fit
         from sim.demand.trace_files import read_trace
@@ -119,7 +125,7 @@ def fit_workload_command(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(workload_yaml(document), encoding="utf-8")
         if as_json:
-            _print_json({"checks": checks, "written": str(output)})
+            print_json({"checks": checks, "written": str(output)})
             return
         click.echo(f"{'check':<34}{'trace':>14}{'workload':>14}{'difference':>14}")
         for check in checks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
 import json
@@ -12,10 +13,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -75,13 +77,21 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # What it offers
 
 
+def commands(group: click.Group, *above: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command, of groups below too, with the words that call it."""
+    for name, command in group.commands.items():
+        yield (*above, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *above, name)
+
+
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
-    text = answer("--help")
-    for name, command in main.commands.items():
-        assert re.search(rf"^  {name} ", text, re.MULTILINE)
-        assert "fleetcast" in answer(name, "-h"), "every command shows an example"
-        assert command.short_help is not None
+    for words, command in commands(main):
+        assert re.search(rf"^  {words[-1]} ", answer(*words[:-1], "--help"), re.MULTILINE)
+        assert command.short_help, words
         assert len(command.short_help) <= 60, "longer ones are cut in the list"
+        text = answer(*words, "-h")
+        assert isinstance(command, click.Group) or f"fleetcast {' '.join(words)}" in text, "there is an example"
     loaded = "import sys, sim.cli; print([each for each in ('numpy', 'pydantic', 'rich') if each in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, env=ENVIRONMENT, check=True, cwd=ROOT
@@ -163,6 +173,15 @@ def test_check_shows_the_pools_of_every_alternative_without_running() -> None:
     assert all(pool["kv_capacity_tokens"] > 0 for pool in pools)
 
 
+def as_editors_read(value: Any) -> Any:
+    """Return YAML as JSON has it: dates are text, and so are keys."""
+    if isinstance(value, dict):
+        return {str(key): as_editors_read(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_editors_read(each) for each in value]
+    return str(value) if isinstance(value, datetime.date) else value
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_file_of_the_library_fits_the_schema_that_editors_get(kind: str) -> None:
     schema = strict_json(answer("schema", kind))
@@ -170,7 +189,7 @@ def test_every_file_of_the_library_fits_the_schema_that_editors_get(kind: str) -
     validator = jsonschema.Draft202012Validator(schema)
     assert strict_json(answer("schema"))[kind] == schema
     for path in default_library().names(kind).values():
-        document = json.loads(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")), default=str))
+        document = as_editors_read(yaml.safe_load(path.read_text(encoding="utf-8")))
         validator.validate(document)
         assert not validator.is_valid(document | {"titel": "a typo"})
 

@@ -26,6 +26,8 @@ from sim.specs.spec import Confidence
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+SLOW = "<!-- slow: "
+"""Opens the comment by which a page says that its commands take long, and why."""
 NEEDS_AN_ENVIRONMENT = re.compile(r"make (?P<target>[a-z-]+)")
 """Commands that make environments or check everything: their target must exist, running them is another's job."""
 
@@ -90,7 +92,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def with_their_speed(pages: list[Path]) -> Iterator[Any]:
+    """Yield the pages as parameters; what takes long is for `make test-all`."""
+    for page in pages:
+        marks = [pytest.mark.slow] if SLOW in page.read_text(encoding="utf-8") else []
+        yield pytest.param(page, marks=marks, id=page.name)
+
+
+@pytest.mark.parametrize("page", list(with_their_speed(PAGES)))
 def test_every_command_and_python_block_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the page, in one folder, as a reader would."""
     names: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from sim.demand.generate import generate_class
 from sim.demand.lengths import length_quantile, mean_length, sample_lengths
 from sim.demand.prefix import mean_cached
+from sim.demand.processes import arrival_instants
 from sim.demand.sessions import draw_sessions, session_tables
 from sim.demand.streams import stream
 from sim.specs.distributions import LengthDistribution, QuantileTableLengths
@@ -23,8 +25,8 @@ from sim.specs.workload import UncachedLengthsPrefix, WorkloadSpec
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "agent", "agent-200k", "agent-sessions", "archive-indexing", "batch-jobs", "chat-sessions", "code-completion",
-    "continuous", "realtime-chat", "realtime-voice", "reasoning-chat", "voice-calls",
+    "agent", "agent-200k", "agent-sessions", "agent-sessions-200k", "archive-indexing", "batch-jobs", "chat-sessions",
+    "code-completion", "continuous", "realtime-chat", "realtime-voice", "reasoning-chat", "voice-calls",
 )  # fmt: skip
 SESSIONS = ("agent-sessions", "chat-sessions", "voice-calls")
 each = pytest.mark.parametrize("name", NAMES)
@@ -197,6 +199,26 @@ def test_the_weekdays_of_a_weekly_profile_are_those_of_the_daily_one(weekly: str
     assert hours[5:].mean() < 0.7 * hours[:5].mean()
 
 
+@pytest.mark.parametrize(("name", "service"), [("agent-sessions", "code"), ("chat-sessions", "conv")])
+def test_weekly_profiles_are_the_digitised_weeks_from_monday(shared: Path, name: str, service: str) -> None:
+    week = json.loads((shared / "traces/azure2024/azure2024_digitized.json").read_text())[service]
+    profile = shipped(name).arrivals.profile
+    assert profile is not None
+    first = 24 * week["start_dow_monday0"]
+    hours = np.roll(np.array(week["hourly"]), first)
+    assert np.array(profile.multipliers) == pytest.approx(hours / hours.mean(), abs=0.006)
+    arrivals = arrival_instants(shipped(name).arrivals, 2.0, 7 * 86_400.0, 0.0, lambda *parts: stream(1, *parts))
+    counts = np.bincount((arrivals // 3600.0).astype(int), minlength=168)
+    assert np.corrcoef(counts, hours)[0, 1] > 0.95
+
+
+def test_compaction_keeps_agents_within_their_context() -> None:
+    tables = session_tables(shipped("agent-sessions-200k"))
+    calls = draw_sessions(tables, 4000, lambda *parts: stream(1, *parts))
+    assert (calls.prompt + calls.output).max() <= 200_000
+    assert (calls.prompt > 150_000).mean() > 0.02
+
+
 def test_sessions_have_the_measured_shape() -> None:
     """Calls, contexts and hits of the three kinds of sessions against the facts, with the misses that are stated."""
     drawn = {}
@@ -212,9 +234,10 @@ def test_sessions_have_the_measured_shape() -> None:
     assert hits["agent-sessions"] == pytest.approx(0.967, abs=0.03)
     assert 0.374 <= hits["chat-sessions"] <= 0.62
     assert hits["voice-calls"] > 0.97
-    # measured on fresh sessions; the median is the miss that the description states
-    quantiles = np.quantile(agent.prompt, [0.5, 0.9, 0.99])
-    assert quantiles == pytest.approx([87_438, 143_334, 251_914], rel=0.15)
+    # measured on other fresh sessions; the tail is the miss that the description states
+    quantiles = np.quantile(agent.prompt, [0.1, 0.5, 0.9])
+    assert quantiles == pytest.approx([36_410, 87_438, 143_334], rel=0.15)
+    assert np.quantile(agent.prompt, 0.99) == pytest.approx(251_914, rel=0.45)
     assert chat.prompt.mean() == pytest.approx(1632, rel=0.15)
     follow_up = voice.parent >= 0
     assert voice.gap_s[follow_up].mean() == pytest.approx(16.5, rel=0.1)

@@ -28,6 +28,8 @@ _LEAST_REQUESTS = 100
 _ATOM = 0.002
 _DROP = 0.3
 _SLACK_TOKENS = 64
+_BANDS = np.array([2, 3, 9, 33])
+_LEAST_STEPS = 100
 _COMPACTABLE_TOKENS = 40_000.0
 _SOURCE = {"source": ["TRACE"], "confidence": "measured"}
 _DERIVED = {"source": ["TRACE"], "confidence": "derived"}
@@ -232,8 +234,9 @@ def _profile(instants_s: FloatArray, duration_s: float, start_hour: float) -> di
 
 
 def _open_loop(document: dict[str, Any], trace: Trace) -> None:
-    correlation = float(stats.spearmanr(trace.prompt_tokens, trace.output_tokens).statistic)
-    if math.isfinite(correlation) and abs(correlation) > 0.1:
+    varied = all(np.ptp(column) > 0 for column in (trace.prompt_tokens, trace.output_tokens))
+    correlation = float(stats.spearmanr(trace.prompt_tokens, trace.output_tokens).statistic) if varied else 0.0
+    if abs(correlation) > 0.1:
         document["rank_correlation"] = {"value": round(float(np.clip(correlation, -0.99, 0.99)), 3)} | _SOURCE
     if trace.cached_tokens.any():
         new = quantile_table(trace.prompt_tokens - trace.cached_tokens, "tokens")
@@ -249,12 +252,17 @@ def _sessions(trace: Trace, steps: SessionSteps) -> dict[str, Any]:
     grown = trace.prompt_tokens[steps.later] - kept
     dropped = (grown < -_DROP * kept) & (kept >= _COMPACTABLE_TOKENS)
     normal = ~dropped
+    positive = normal & (grown > 0)
+    new: IntArray = grown[positive] if positive.any() else np.ones(1, np.int64)
     way: dict[str, Any] = {
         "share": {"value": 1.0} | _SOURCE,
         "gap": quantile_table(np.maximum(steps.gap_s, 0.001), "s"),
-        "new_tokens": quantile_table(grown[normal & (grown > 0)] if (grown[normal] > 0).any() else [1.0], "tokens"),
+        "new_tokens": quantile_table(new, "tokens"),
         "without_new_tokens": {"value": round(float((grown[normal] <= 0).mean()), 5)} | _SOURCE,
     }
+    by_call = _by_call(_call_numbers(session)[steps.later][positive], grown[positive])
+    if by_call:
+        way["new_tokens_from_call"] = by_call
     found: dict[str, Any] = {
         "calls": {"distribution": "shares", "shares": shares} | _SOURCE,
         "instructions_cached": False,
@@ -263,9 +271,8 @@ def _sessions(trace: Trace, steps: SessionSteps) -> dict[str, Any]:
         "lead_in": {"value": f"{_usual_length_s(trace, steps):.4g} s"} | _DERIVED,
     }
     if dropped.sum() >= 10:
-        edges = np.unique(
-            np.concatenate(([_COMPACTABLE_TOKENS], np.quantile(kept[dropped], [0.1, 0.3, 0.5, 0.7, 0.9])))
-        )
+        share = np.linspace(0.05, 0.95, int(np.clip(dropped.sum() // 12, 3, 12)))
+        edges = np.unique(np.concatenate(([_COMPACTABLE_TOKENS], np.quantile(kept[dropped], share).round())))
         bins = np.searchsorted(edges, kept, side="right")
         hazards = [
             {"from_tokens": f"{edge:.0f} tokens", "hazard": round(float(dropped[bins == place + 1].mean()), 5)}
@@ -274,6 +281,25 @@ def _sessions(trace: Trace, steps: SessionSteps) -> dict[str, Any]:
         context = quantile_table(trace.prompt_tokens[steps.later][dropped], "tokens")
         found["compaction"] = {"hazards": hazards, "context_tokens": context} | _DERIVED
     return found
+
+
+def _call_numbers(session: npt.NDArray[np.int32]) -> IntArray:
+    """Return the number of each request in its session, from 1."""
+    order = np.argsort(session, kind="stable")
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(session[order]) != 0)))
+    numbers = np.empty(session.size, np.int64)
+    numbers[order] = np.arange(session.size) - np.repeat(starts, np.diff(np.append(starts, session.size))) + 1
+    return numbers
+
+
+def _by_call(numbers: IntArray, new: IntArray) -> dict[int, Any]:
+    """Return tables of new tokens by bands of calls; of bands with enough steps, and where there is more than one."""
+    bands = np.searchsorted(_BANDS, numbers, side="right") - 1
+    sizes = np.bincount(bands, minlength=len(_BANDS))
+    told = [band for band in range(len(_BANDS)) if sizes[band] >= _LEAST_STEPS]
+    if len(told) < 2:
+        return {}
+    return {int(_BANDS[band]): quantile_table(new[bands == band], "tokens") for band in told}
 
 
 def _usual_length_s(trace: Trace, steps: SessionSteps) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import gzip
 import json
 from array import array
@@ -142,7 +143,7 @@ class RecordedRows:
             return Trace(
                 (class_name,), arrival, np.zeros(arrival.size, np.int16), columns["prompt"], columns["cached"],
                 columns["output"], follows, gap, session,
-            )._with(arrival, place)  # fmt: skip
+            ).rows(place)  # fmt: skip
         return Trace(
             (class_name,), arrival, np.zeros(arrival.size, np.int16), columns["prompt"], columns["cached"],
             columns["output"], follows, gap, session,
@@ -315,6 +316,8 @@ def as_nanoseconds(value: object, per_second: int = 1) -> int | None:
     """
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, str) and value[4:5] == "-" and value[:4].isdigit():
+        return _instant(value)
     try:
         number = decimal.Decimal(value if isinstance(value, int | decimal.Decimal) else str(value))
         nanoseconds = number * NANOSECONDS / per_second
@@ -327,11 +330,17 @@ def _instant(text: str) -> int | None:
     whole, _, rest = text.strip().partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     zone = rest[len(digits) :]
+    seconds = _whole_seconds(whole + zone if rest else whole)
+    return None if seconds is None else seconds * NANOSECONDS + int(digits[:9].ljust(9, "0"))
+
+
+@functools.lru_cache(maxsize=65_536)
+def _whole_seconds(text: str) -> int | None:
+    """Return seconds since 1970; many requests share a second."""
     try:
-        instant = datetime.datetime.fromisoformat(whole + zone if rest else whole)
+        instant = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=datetime.UTC)
-    seconds = round((instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds())
-    return seconds * NANOSECONDS + int(digits[:9].ljust(9, "0"))
+    return round((instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds())

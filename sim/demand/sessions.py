@@ -60,7 +60,7 @@ class SessionTables(NamedTuple):
     instructions: LengthTable | None
     output: LengthTable
     shares: FloatArray
-    new: tuple[LengthTable, ...]
+    new: tuple[tuple[tuple[int, LengthTable], ...], ...]
     empty: tuple[float, ...]
     gaps: tuple[DurationTable | SpokenGap, ...]
     edges: FloatArray
@@ -84,7 +84,13 @@ def session_tables(workload: WorkloadSpec) -> SessionTables:
         instructions=None if spec.instructions_tokens is None else length_table(spec.instructions_tokens),
         output=length_table(workload.output_tokens),
         shares=shares,
-        new=tuple(length_table(way.new_tokens) for way in ways),
+        new=tuple(
+            tuple(
+                (call, length_table(each))
+                for call, each in sorted({1: way.new_tokens, **way.new_tokens_from_call}.items())
+            )
+            for way in ways
+        ),
         empty=tuple(way.without_new_tokens.value if way.without_new_tokens else 0.0 for way in ways),
         gaps=tuple(way.gap if isinstance(way.gap, SpokenGap) else duration_table(way.gap) for way in ways),
         edges=np.array([step.from_tokens for step in steps]),
@@ -137,33 +143,18 @@ def draw_sessions(tables: SessionTables, count: int, streams: Streams) -> Calls:
 
 def nominal_times(calls: Calls, call_time_s: float) -> FloatArray:
     """Return when each call would begin after the first one of its session, if every call took `call_time_s` [s]."""
-    times: FloatArray = np.zeros(calls.parent.size)
-    rows = np.flatnonzero(calls.parent < 0)
-    children = np.argsort(calls.parent, kind="stable")[rows.size :]
-    starts = np.searchsorted(calls.parent[children], rows)
-    if (calls.parent[1:] == np.arange(calls.parent.size - 1))[calls.parent[1:] >= 0].all():
-        # plain chains: a running sum that starts anew with each session
-        waits = np.where(calls.parent < 0, 0.0, calls.gap_s + call_time_s)
-        total = np.cumsum(waits)
-        lengths = np.diff(np.append(rows, calls.parent.size))
-        return np.asarray(total - np.repeat(total[rows], lengths), dtype=np.float64)
-    parents = calls.parent[children]
-    depth = rows
-    while depth.size:
-        starts, ends = np.searchsorted(parents, depth, "left"), np.searchsorted(parents, depth, "right")
-        members = _ranges(starts, ends)
-        found = children[members]
-        times[found] = times[calls.parent[found]] + call_time_s + calls.gap_s[found]
-        depth = np.sort(found)
-    return times
-
-
-def _ranges(starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return the numbers of all half-open ranges one after the other."""
-    sizes = ends - starts
-    before = np.cumsum(sizes) - sizes
-    numbers: npt.NDArray[np.intp] = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
-    return numbers
+    # runs of calls that each follow the row above: a running sum that starts anew with each run
+    rows = np.arange(calls.parent.size)
+    head = (calls.parent < 0) | (calls.parent != rows - 1)
+    heads = np.flatnonzero(head)
+    total = np.cumsum(np.where(head, 0.0, calls.gap_s + call_time_s))
+    run = np.cumsum(head) - 1
+    within = total - total[heads][run]
+    starts = np.zeros(heads.size)
+    for number in np.flatnonzero(calls.parent[heads] >= 0):
+        parent = calls.parent[heads[number]]
+        starts[number] = starts[run[parent]] + within[parent] + call_time_s + calls.gap_s[heads[number]]
+    return np.asarray(starts[run] + within, dtype=np.float64)
 
 
 def _chains(
@@ -181,7 +172,7 @@ def _chains(
     parent = np.arange(-1, total - 1)
     parent[offset] = -1
     output = invert(tables.output, streams(*part, "output").random(total))
-    new, way, gap_s = _follow_ups(tables, output, streams, part)
+    new, way, gap_s = _follow_ups(tables, counts, output, streams, part)
     new[offset], way[offset], gap_s[offset] = 0, -1, 0.0
     prompt, cached = np.empty(total, np.int64), np.empty(total, np.int64)
     prompt[offset] = instructions + first
@@ -199,7 +190,7 @@ def _chains(
 
 
 def _follow_ups(
-    tables: SessionTables, output: IntArray, streams: Streams, part: tuple[str, ...]
+    tables: SessionTables, counts: IntArray, output: IntArray, streams: Streams, part: tuple[str, ...]
 ) -> tuple[IntArray, npt.NDArray[np.int16], FloatArray]:
     """Return new tokens, kind and gap of every call, as if it were a follow-up of the row above it."""
     total = output.size
@@ -209,9 +200,14 @@ def _follow_ups(
         way = np.minimum(drawn, len(tables.new) - 1).astype(np.int16)
     length, nothing, wait = (streams(*part, name).random(total) for name in ("new", "nothing_new", "gap"))
     new, gap_s = np.empty(total, np.int64), np.empty(total)
-    for kind, (table, empty, gap) in enumerate(zip(tables.new, tables.empty, tables.gaps, strict=True)):
+    numbers = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    for kind, (bands, empty, gap) in enumerate(zip(tables.new, tables.empty, tables.gaps, strict=True)):
         rows = np.flatnonzero(way == kind)
-        new[rows] = np.where(nothing[rows] < empty, 0, invert(table, length[rows]))
+        new[rows] = invert(bands[0][1], length[rows])
+        for first, table in bands[1:]:
+            late = rows[numbers[rows] >= first]
+            new[late] = invert(table, length[late])
+        new[rows] = np.where(nothing[rows] < empty, 0, new[rows])
         if isinstance(gap, SpokenGap):
             answer = output[np.maximum(rows - 1, 0)]
             gap_s[rows] = gap.pause + answer / gap.answer_tokens_per_s + new[rows] / gap.message_tokens_per_s

@@ -123,6 +123,10 @@ class Trace:
         first, last = np.searchsorted(self.arrival_ns, [start, max(start, end)], side="left")
         return self._with(self.arrival_ns - start, np.arange(first, last))
 
+    def rows(self, rows: npt.NDArray[np.intp]) -> Self:
+        """Return some requests in a new order, sorted by arrival; a follow-up without its parent arrives on its own."""
+        return self._with(self.arrival_ns, rows)
+
     def _with(self, arrival_ns: IntArray, rows: npt.NDArray[np.intp]) -> Self:
         return type(self)(
             self.classes,

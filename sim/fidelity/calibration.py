@@ -25,6 +25,7 @@ GROUP_SIZE = 8
 
 QUALITY_WEIGHTS = {"A": 1.0, "": 1.0, "B": 0.1}
 TTFT_WEIGHT = 0.3
+_OWN_ERROR = 0.05
 _CHUNKED = 0.3
 """A median gap below this share of the mean one means that the client saw network chunks, not tokens."""
 
@@ -216,7 +217,7 @@ def calibrate(
         if each.centre == 0.0
     ]
     starts = [base] * len(rows)
-    fitted = fit(seen, starts, moved)
+    fitted = fit(seen, starts, moved, error_spread=_OWN_ERROR)
     model = Model(seen, starts, moved)
     measured = np.log(seen.value)
     left_out = np.full(len(rows), np.nan)
@@ -224,7 +225,7 @@ def calibrate(
     distinct = sorted(set(groups))
     for number, group in enumerate(distinct if len(distinct) > 1 else []):
         mine = np.array([each == group for each in groups])
-        without = fit(seen.only(~mine), starts, moved, first=fitted.values, evaluations=8)
+        without = fit(seen.only(~mine), starts, moved, _OWN_ERROR, fitted.values, 8)
         left_out[mine] = (model.logarithms(without.values) - measured)[mine]
         if progress is not None:
             progress((number + 1) / len(distinct))

@@ -8,7 +8,8 @@ which is why fits are made on it and judged by simulation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from sim.serving.step_time import (
 from sim.specs.serving_stack import BatchingSpec
 
 FloatArray = NDArray[np.float64]
+Arrays = TypeVar("Arrays", StepShape, StepRates, "Traffic")
 
 _ITERATIONS = 24
 _TAIL = 1.1
@@ -171,40 +173,21 @@ def mean_field(shape: StepShape, rates: StepRates, asked: Traffic, request_overh
         Time of a request outside the engine [s].
 
     """
-    attention = attention_seconds(shape, rates)
+    step = _StepSeconds(shape, rates, asked)
     batch = asked.kind == "batch"
-    interleaved = np.where(batch, 0.0, 1.0)
-
-    def step_s(sequences: FloatArray) -> FloatArray:
-        finished = sequences / asked.output * interleaved
-        chunk = np.clip(finished * asked.uncached, np.minimum(asked.uncached, asked.budget), asked.budget)
-        alone = linear_seconds(shape, rates, sequences)
-        longer = linear_seconds(shape, rates, sequences + chunk) - alone
-        seconds = alone + finished * asked.uncached / chunk * longer
-        seconds = seconds + sequence_seconds(shape, rates, sequences)
-        seconds = seconds + sequences * (asked.context * attention[0] + asked.window_context * attention[1])
-        return np.asarray(seconds + finished * (asked.pairs * attention[2] + asked.window_pairs * attention[3]))
-
     full = np.minimum(asked.users, asked.most)
     sequences = full.copy()
-    open_loop, limited = asked.kind == "open", asked.kind == "limits"
-    demand = asked.rate * asked.output
-    if open_loop.any() or limited.any():
-        low, high = np.zeros_like(full), full.copy()
-        for _ in range(_ITERATIONS):
-            middle = 0.5 * (low + high)
-            seconds = step_s(middle)
-            # An open loop needs the batch that finishes what arrives; a limit allows the batch whose step meets it.
-            enough = np.where(open_loop, middle >= demand * seconds, seconds * _TAIL > asked.tpot_limit_s)
-            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-        sequences = np.where(open_loop | limited, np.maximum(high, 1e-3), full)
-    seconds = step_s(sequences)
+    searched = (asked.kind == "open") | (asked.kind == "limits")
+    if searched.any():
+        sequences[searched] = _batch_in_balance(_rows(shape, searched), _rows(rates, searched), _rows(asked, searched))
+    attention = step.attention
+    seconds = step(sequences)
     together = np.where(batch, full, 1.0)
     first_s = linear_seconds(shape, rates, together * asked.uncached + np.where(batch, 0.0, sequences))
     first_s = first_s + sequence_seconds(shape, rates, sequences)
     first_s = first_s + together * (asked.pairs * attention[2] + asked.window_pairs * attention[3])
     ttft_s = request_overhead_s + first_s + np.where(batch, 0.0, 0.5 * np.minimum(sequences, 1.0) * seconds)
-    saturated = open_loop & (full <= demand * step_s(full))
+    saturated = (asked.kind == "open") & (full <= asked.rate * asked.output * step(full))
     waiting_s = np.where(np.isfinite(asked.users), asked.users - full, 0.0) * asked.output * seconds / full
     ttft_s = ttft_s + waiting_s
     rate = np.where(batch, full / np.maximum(ttft_s / asked.output + seconds, 1e-12), sequences / seconds)
@@ -215,3 +198,44 @@ def mean_field(shape: StepShape, rates: StepRates, asked: Traffic, request_overh
         output_tokens_per_s=np.asarray(rate / asked.accelerators),
         saturated=np.asarray(saturated),
     )
+
+
+class _StepSeconds:
+    """Mean time of a step as a function of the batch; keeps the attention rates of its systems."""
+
+    def __init__(self, shape: StepShape, rates: StepRates, asked: Traffic) -> None:
+        self._shape, self._rates, self._asked = shape, rates, asked
+        self._interleaved = np.where(asked.kind == "batch", 0.0, 1.0)
+        self.attention = attention_seconds(shape, rates)
+
+    def __call__(self, sequences: FloatArray) -> FloatArray:
+        asked, shape, rates = self._asked, self._shape, self._rates
+        finished = sequences / asked.output * self._interleaved
+        chunk = np.clip(finished * asked.uncached, np.minimum(asked.uncached, asked.budget), asked.budget)
+        alone = linear_seconds(shape, rates, sequences)
+        longer = linear_seconds(shape, rates, sequences + chunk) - alone
+        seconds = alone + finished * asked.uncached / chunk * longer + sequence_seconds(shape, rates, sequences)
+        context_s, window_context_s, pair_s, window_pair_s = self.attention
+        seconds = seconds + sequences * (asked.context * context_s + asked.window_context * window_context_s)
+        return np.asarray(seconds + finished * (asked.pairs * pair_s + asked.window_pairs * window_pair_s))
+
+
+def _batch_in_balance(shape: StepShape, rates: StepRates, asked: Traffic) -> FloatArray:
+    """Return the batch that finishes what arrives, or the one whose step meets the limit, by bisection."""
+    step = _StepSeconds(shape, rates, asked)
+    open_loop = asked.kind == "open"
+    demand = asked.rate * asked.output
+    high = np.minimum(asked.users, asked.most)
+    low = np.zeros_like(high)
+    for _ in range(_ITERATIONS):
+        middle = 0.5 * (low + high)
+        seconds = step(middle)
+        enough = np.where(open_loop, middle >= demand * seconds, seconds * _TAIL > asked.tpot_limit_s)
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.maximum(high, 1e-3)
+
+
+def _rows(arrays: Arrays, rows: NDArray[np.bool_]) -> Arrays:
+    """Return some of the systems of a dataclass of arrays."""
+    changed = {field.name: np.asarray(getattr(arrays, field.name))[rows] for field in fields(arrays)}
+    return replace(arrays, **changed)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sim.fidelity.calibration import Row, coordinates, fit_rows, observations, parameter_lines
-from sim.fidelity.fitting import Fitted, Observations, fit
+from sim.fidelity.fitting import REQUEST_OVERHEAD, Fitted, Observations, fit
 from sim.fidelity.mapping import DATA, Mapper, fidelity_library
 from sim.fidelity.points import MeasuredRun
+from sim.fidelity.validation import Validation
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
 
@@ -38,6 +39,7 @@ _SOURCE = (
 )
 _LEAST = 0.02
 _HELD = 1e-6
+_QUIET = "low (<=2/accel)"
 
 APART = frozenset({"vllm-2023"})
 """Framework families whose points say nothing about current engines."""
@@ -111,6 +113,15 @@ def _with_limits(base: ServingStackSpec, framework: str) -> ServingStackSpec:
     return base.model_copy(update={"batching": batching.model_copy(update=changed)})
 
 
+def _delayed(
+    factors: Mapping[str, tuple[float, float]], base: ServingStackSpec, delay_s: float
+) -> dict[str, tuple[float, float]]:
+    """Return factors with a time added to the overhead of a request, which stays positive."""
+    factor, error = factors.get(REQUEST_OVERHEAD, (1.0, 1.0))
+    own_s = base.step_time.request_overhead.value
+    return {**factors, REQUEST_OVERHEAD: (max(factor + delay_s / own_s, 0.1 * factor), error)}
+
+
 def _product(
     first: Mapping[str, tuple[float, float]], second: Mapping[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
@@ -124,7 +135,31 @@ def _product(
     return result
 
 
-def write_stacks(fitted: Fitted, base: ServingStackSpec, bands: Mapping[str, Sequence[str]], folder: Path) -> None:
+def first_token_delays(validation: Validation, fitted: Collection[str]) -> dict[str, float]:
+    """Return framework -> what first tokens take longer than simulated where nobody queues [s].
+
+    Frameworks whose first tokens were part of the fit have none. For the others it is the median over groups of accelerator and model of the median difference in closed loops of at most two users an
+    accelerator: tokenisation, transport and scheduling that no step contains.
+    """
+    differences: dict[str, dict[tuple[str, str, str], list[float]]] = {}
+    for each in validation.compared:
+        quiet = (each.metric, each.statistic, each.load, each.regime) == ("ttft", "mean", "closed", _QUIET)
+        if quiet and each.framework not in fitted:
+            group = (each.source, each.accelerator, each.model)
+            differences.setdefault(each.framework, {}).setdefault(group, []).append(each.measured - each.predicted)
+    return {
+        framework: float(np.median([np.median(found) for found in groups.values()]))
+        for framework, groups in differences.items()
+    }
+
+
+def write_stacks(
+    fitted: Fitted,
+    base: ServingStackSpec,
+    bands: Sequence[str],
+    folder: Path,
+    delays: Mapping[str, float] | None = None,
+) -> None:
     """Write `shared.yaml` and one file a framework into a folder.
 
     Parameters
@@ -133,13 +168,16 @@ def write_stacks(fitted: Fitted, base: ServingStackSpec, bands: Mapping[str, Seq
         The fit.
     base : ServingStackSpec
         Stack from which it departed.
-    bands : mapping
-        Framework (or `shared`) -> lines of YAML with its error bands.
+    bands : sequence of str
+        Lines of YAML with the error bands, for all frameworks.
     folder : Path
         Where to write.
+    delays : mapping, optional
+        Framework -> what is added to the overhead of a request [s]; see `first_token_delays`.
 
     """
     head = (DATA / "serving_stacks" / "kernels.yaml").read_text("utf-8").partition("\nstep_time:")[0]
+    head = "\n".join(line for line in head.split("\n") if not line.startswith("  BLIS:"))
     head = (
         head.replace("name: kernels", "name: shared")
         .replace(_KERNELS_TITLE, _SHARED_TITLE)
@@ -161,11 +199,12 @@ def write_stacks(fitted: Fitted, base: ServingStackSpec, bands: Mapping[str, Seq
         "  step_time_spread: {value: 0.1, low: 0.084, high: 0.27, source: [FIT], confidence: derived}",
     ]
     text = [head.rstrip(), "", "step_time:", *fixed, *parameter_lines(base, shared, "FITTED"), "", *families]
-    (folder / "shared.yaml").write_text("\n".join([*text, "", *bands.get("shared", [])]).rstrip() + "\n", "utf-8")
+    (folder / "shared.yaml").write_text("\n".join([*text, "", *bands]).rstrip() + "\n", "utf-8")
     for framework in sorted({each.member for each in fitted.coordinates if each.level == "framework"}):
         if framework not in TITLES:
             continue
         slots, budget = LIMITS[framework]
+        factors = _product(shared, fitted.factors("framework", framework))
         assumed = "source: [assumption], confidence: assumption"
         text = [
             "kind: serving_stack",
@@ -181,7 +220,6 @@ def write_stacks(fitted: Fitted, base: ServingStackSpec, bands: Mapping[str, Seq
             f"  step_token_budget: {{value: {budget} tokens, low: {budget // 4} tokens, high: {budget * 2} tokens, "
             f"{assumed}}}",
             "step_time:",
-            *parameter_lines(base, _product(shared, fitted.factors("framework", framework)), "FITTED"),
-            *bands.get(framework, []),
+            *parameter_lines(base, _delayed(factors, base, (delays or {}).get(framework, 0.0)), "FITTED"),
         ]
         (folder / f"{framework}.yaml").write_text("\n".join(text).rstrip() + "\n", "utf-8")

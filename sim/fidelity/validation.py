@@ -15,7 +15,7 @@ from sim.fidelity.calibration import chunked_gaps, stacks_by_framework
 from sim.fidelity.mapping import Mapper, System, UnmappedError, fidelity_library
 from sim.fidelity.points import KINDS, MeasuredRun, Target
 from sim.fidelity.prediction import Prediction, predict
-from sim.specs.hardware import Status
+from sim.serving.deployment import specification_only
 from sim.specs.library import Library
 from sim.specs.serving_stack import BandClass, BandMetric, ServingStackSpec
 
@@ -171,7 +171,7 @@ def known_class(system: System, stack: ServingStackSpec) -> BandClass:
     """Return how well a system is known: its accelerator family calibrated, shipping only, or only specified."""
     if system.hardware.family in stack.families:
         return "calibrated"
-    return "transferred" if system.hardware.availability.status is Status.SHIPPING else "specification"
+    return "specification" if specification_only(system.hardware, system.formats) else "transferred"
 
 
 def _compared(system: System, stack: ServingStackSpec, target: Target, predicted: Prediction) -> Compared:

@@ -1,7 +1,8 @@
 """Fleets that cost little more than the cheapest and are built of something else, for the cheapest is often sold out.
 
-Method: modelling to generate alternatives (Brill, Chang and Hopkins, Management Science 28, 1982): the cost becomes a
-constraint, `cost <= (1 + slack) optimum`, and what is minimised or maximised is the share of one ingredient.
+Method: one ingredient is made dearer or cheaper for the solver alone, and the fleet that results is priced as it is; of
+those within the slack, the ones that differ most count. Generating alternatives so is the weighting method of Brill,
+Chang and Hopkins, Management Science 28 (1982); every solution is as easy to find as the optimum.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import numpy as np
 
 from sim.planning.procurement import FloatArray, Procurement, Program, solve
 
+STRENGTHS = (0.12, 0.3)
+"""Relative changes of price that are tried, until a fleet costs too much [1]."""
+
+CANDIDATE_GAP = 0.02
+"""Gap at which a candidate is taken [1]."""
+
 
 @dataclass(frozen=True, eq=False)
 class Alternative:
     """A near-optimal fleet and what it was asked for."""
 
     direction: str
-    """What was asked for, e.g. `least h100-sxm`."""
+    """What was asked for, e.g. `less h100-sxm`."""
 
     dearer: float
     """Net present cost over that of the optimum, less one [1]."""
@@ -54,9 +61,11 @@ def alternatives(
         return []
     ceiling = best.net_present_cost_usd + slack * abs(best.net_present_cost_usd)
     candidates = []
-    for direction, objective in _directions(program):
-        found = solve(program, objective, gap=0.05, limit_s=limit_s, most_cost_usd=ceiling)
-        if found.feasible and found.net_present_cost_usd <= ceiling * (1.0 + 1e-6):
+    for direction, weight in _directions(program, best):
+        for strength in STRENGTHS:
+            found = solve(program, program.cost * (1.0 + strength * weight), gap=CANDIDATE_GAP, limit_s=limit_s)
+            if not found.feasible or found.net_present_cost_usd > ceiling:
+                break
             candidates.append((direction, found))
     chosen: list[Alternative] = []
     signatures = [signature(program, best)]
@@ -96,29 +105,22 @@ def _nearest(here: FloatArray, others: list[FloatArray]) -> float:
     return min(float(np.abs(here - other).sum()) for other in others)
 
 
-def _directions(program: Program) -> Iterator[tuple[str, FloatArray]]:
-    """Yield what to ask for: least and most of each accelerator, of owning, of the API, and late purchases."""
+def _directions(program: Program, best: Procurement) -> Iterator[tuple[str, FloatArray]]:
+    """Yield what is made dearer (1) or cheaper (-1): each accelerator, owning, renting, the API, early purchases."""
     market, index = program.market, program.index
     for chip, name in enumerate(market.accelerators):
         if not (market.capacity_per_s[chip] > 0.0).any():
             continue
-        objective = np.zeros_like(program.cost)
-        demand = np.maximum(market.demand_per_s.max(axis=2), 1e-12)
-        objective[index["replicas"][chip]] = market.capacity_per_s[chip] / demand
-        yield f"least {name}", objective
-        yield f"most {name}", -_bounded(program, objective)
-    api = np.zeros_like(program.cost)
-    api[index["api"]] = 1.0
-    yield "least api", api
-    owning = np.zeros_like(program.cost)
-    owning[index["buy"]] = np.maximum(market.purchase_usd, 1.0)
-    yield "least bought", owning
+        used = bool(best.owned[chip].any() or best.rented[chip].any())
+        weight = np.zeros_like(program.cost)
+        for part in ("buy", "rent"):
+            weight[index[part][chip]] = 1.0 if used else -1.0
+        yield f"{'less' if used else 'more'} {name}", weight
+    for part, label in (("buy", "less bought"), ("rent", "less rented"), ("api", "less API")):
+        weight = np.zeros_like(program.cost)
+        weight[index[part]] = 1.0
+        yield label, weight
     late = np.zeros_like(program.cost)
-    late[index["buy"]] = market.purchase_usd * (len(market.discount) - np.arange(market.purchase_usd.shape[1]))
-    yield "latest bought", late
-
-
-def _bounded(program: Program, objective: FloatArray) -> FloatArray:
-    """Return an objective to maximise, with a small charge on cost: no more is wanted than the demand can use."""
-    scale = max(float(np.abs(program.cost).max()), 1.0)
-    return np.asarray(objective - 0.05 * program.cost / scale)
+    months = market.demand_per_s.shape[1]
+    late[index["buy"]] = 1.0 - np.arange(months) / months
+    yield "later purchases", late

@@ -152,8 +152,17 @@ def table(name: str, rows: list[dict[str, object]]) -> pd.DataFrame:
         if set(row) != set(columns):
             raise ValueError(f"{name}: columns differ by {sorted(set(row) ^ set(columns))}")
     frame = pd.DataFrame(rows, columns=columns)
-    dtypes: dict[str, Any] = {each.name: each.dtype for each in TABLES[name] if each.dtype != "string"}
-    return frame.astype(dtypes)
+    return _typed(name, frame)
+
+
+def _typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with numbers as its list has them, and text as plain objects, None where there is none."""
+    dtypes: dict[str, Any] = {each.name: object if each.dtype == "string" else each.dtype for each in TABLES[name]}
+    typed = frame.astype(dtypes)
+    for each in TABLES[name]:
+        if each.dtype == "string":
+            typed[each.name] = pd.Series([None if pd.isna(text) else text for text in typed[each.name]], dtype=object)
+    return typed
 
 
 def write_plan(
@@ -209,8 +218,6 @@ def read_plan(directory: Path) -> tuple[dict[str, pd.DataFrame], dict[str, objec
     if manifest.pop(VERSION_KEY, None) != PLAN_SCHEMA_VERSION:
         raise ValueError(f"{directory}: not a plan of this version of the program")
     tables = {}
-    for name, columns in TABLES.items():
-        frame = pq.ParquetFile(directory / f"{name}.parquet").read().to_pandas()
-        text = [column.name for column in columns if column.dtype == "string"]
-        tables[name] = frame.astype(dict.fromkeys(text, object))
+    for name in TABLES:
+        tables[name] = _typed(name, pq.ParquetFile(directory / f"{name}.parquet").read().to_pandas())
     return tables, manifest

@@ -219,14 +219,8 @@ def procure(market: Market, gap: float = 0.005, limit_s: float = 10.0, program: 
     return solve(program, program.cost, gap=gap, limit_s=limit_s)
 
 
-def solve(
-    program: Program,
-    objective: FloatArray,
-    gap: float,
-    limit_s: float,
-    most_cost_usd: float | None = None,
-) -> Procurement:
-    """Return the fleet that minimises an objective, at no more than a net present cost where one is given.
+def solve(program: Program, objective: FloatArray, gap: float, limit_s: float) -> Procurement:
+    """Return the fleet that minimises an objective; its net present cost is counted at the market's own prices.
 
     Parameters
     ----------
@@ -236,18 +230,9 @@ def solve(
         What is minimised.
     gap, limit_s : float
         As in `procure`.
-    most_cost_usd : float, optional
-        Most net present cost [USD].
 
     """
     matrix, lower, upper = program.constraints, program.lower, program.upper
-    fixed = _fixed_cost(program.market)
-    if most_cost_usd is not None:
-        scale = max(1.0, float(np.abs(program.cost).max()))
-        row = sparse.csr_array(program.cost[None, :] / scale)
-        matrix = sparse.csr_array(sparse.vstack([matrix, row]))
-        lower = np.append(lower, -np.inf)
-        upper = np.append(upper, (most_cost_usd - fixed) / scale)
     started = time.perf_counter()
     scale = max(1e-12, float(np.abs(objective).max()))
     answer = optimize.milp(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.planning.coefficients import (
-    Coefficient,
     Service,
     coefficient,
     deployment_of,
@@ -102,29 +101,25 @@ def _simulated(
     factor = min(1.0, MOST_REPLICAS / float(replicas.sum()))
     for chip in np.flatnonzero(replicas):
         name = planned.market.accelerators[chip]
-        found = layout(horizon, stream, name, share)
+        found = coefficient(horizon, _service(horizon, stream), name)
         claim = horizon.spec.hardware[name].claim
         served = found.requests_per_s * (1.0 if claim is None else claim.value)
         count = max(1, round(float(replicas[chip]) * factor))
         full += served * float(replicas[chip])
         used += served * count
-        service = _service(horizon, stream, compressed=False)
+        service = _service(horizon, stream)
         deployment = deployment_of(horizon, service, name, found.accelerators)
         if claim is not None:
             deployment = _faster(deployment, claim.value)
         pools.append(dataclasses.replace(deployment, pool=name, replicas=count))
     rate = slow_rate_per_s * used / full
     count = max(FEWEST_REQUESTS, REQUESTS_PER_REPLICA * sum(pool.replicas for pool in pools))
-    trace = requests_of(horizon, _service(horizon, stream, compressed=False), rate, count, seed, share)
+    trace = requests_of(horizon, _service(horizon, stream), rate, count, seed, share)
     return reached(pools, trace, service_levels(horizon, stream.case), stream.case, pace)
 
 
-def layout(horizon: Horizon, stream: Stream, hardware: str, share: float) -> Coefficient:
-    """Return the coefficient whose layout the plan uses: that of uncompressed requests unless all are compressed."""
-    return coefficient(horizon, _service(horizon, stream, compressed=share >= 1.0), hardware)
-
-
-def _service(horizon: Horizon, stream: Stream, compressed: bool) -> Service:
+def _service(horizon: Horizon, stream: Stream) -> Service:
+    """Return what decides on the layout: uncompressed requests under the horizon's levers."""
     levers = horizon.levers
     return Service(
         stream.case,
@@ -132,7 +127,7 @@ def _service(horizon: Horizon, stream: Stream, compressed: bool) -> Service:
         "quantisation" in levers,
         "batching" in levers,
         "prefix_caching" in levers,
-        compressed,
+        False,
     )
 
 

@@ -86,29 +86,24 @@ def replica_rate(
 
         rate = claim x speed / ((1 - a) / k_plain + a / k_compressed),  a = adoption of compression
 
-    The coefficients are those of the calibrated software: faster steps leave more room below the limits, which is not
-    used here and shows when the plan is simulated.
+    The layout is the one that suits uncompressed requests best, in every month. The coefficients are those of the
+    calibrated software: faster steps leave more room below the limits, which is not used here and shows when the plan
+    is simulated.
     """
+    kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
+    plain = capacity(horizon, Service(case, model, *kept, compressed=False), hardware)
+    if plain.requests_per_s <= 0.0:
+        return 0, 0.0
     share = adoption(horizon, case, month, levers)
-    slowness, accelerators, plain = 0.0, 0, 0.0
-    for part, compressed in ((1.0 - share, False), (share, True)):
-        if part <= 0.0:
-            continue
-        service = Service(
-            case, model, "quantisation" in levers, "batching" in levers, "prefix_caching" in levers, compressed
-        )
-        found = capacity(horizon, service, hardware)
-        if found.requests_per_s <= 0.0 or (accelerators and found.accelerators != accelerators):
-            # Another layout when compressed: keep to the plain one, which serves at least as much as if uncompressed.
-            if not accelerators:
-                return 0, 0.0
-            slowness += part / plain
-            continue
-        accelerators, plain = found.accelerators, found.requests_per_s
-        slowness += part / found.requests_per_s
+    slowness = (1.0 - share) / plain.requests_per_s
+    if share > 0.0:
+        short = capacity(horizon, Service(case, model, *kept, compressed=True), hardware)
+        # Where another layout suits compressed requests better, the plain one is taken to serve as much an accelerator.
+        served = short.requests_per_s * plain.accelerators / max(1, short.accelerators)
+        slowness += share / max(served, plain.requests_per_s)
     claim = horizon.spec.hardware[hardware].claim
     factor = 1.0 if claim is None else claim.value
-    return accelerators, factor * speed(horizon, month, levers) / slowness
+    return plain.accelerators, factor * speed(horizon, month, levers) / slowness
 
 
 def mean_tokens(horizon: Horizon, case: str, model: str, prefix_cached: bool = True) -> tuple[float, float, float]:

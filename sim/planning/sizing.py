@@ -25,7 +25,7 @@ from sim.planning.levels import worst
 from sim.planning.probe import Probe, depths
 from sim.planning.search import Answer, beyond, burden, hopeless, point_of, smallest, too_few
 from sim.planning.sizing_result import Point, Sizing, SizingComparison, reached_in
-from sim.planning.token_cost import pool_load, pool_token_costs
+from sim.planning.token_cost import class_costs, pool_load, pool_token_costs
 from sim.results.result import Result
 from sim.simulation import simulate
 from sim.specs.economics import EconomicsSpec
@@ -210,6 +210,7 @@ def _answered(
     whole = planned(scenario, pool, answer.choice, replicas, price) if whole is None else whole
     deployment = dataclasses.replace(probe.deployment, replicas=replicas)
     quoted = deployment.price
+    costs = None if result is None else pool_token_costs(result, deployment, probe.window)
     return Sizing(
         scenario_id=scenario.scenario_id,
         pool=pool,
@@ -226,7 +227,8 @@ def _answered(
         levels=answer.trial.levels if result is None else reached_in(result, whole, pool),
         flags=() if result is None else tuple(result.flags),
         load=None if result is None else pool_load(result, pool, probe.window),
-        token_costs=None if result is None else pool_token_costs(result, deployment, probe.window),
+        token_costs=costs,
+        class_costs=None if result is None or costs is None else class_costs(result, pool, probe.window, costs),
         points=(),
         scenario=whole,
         result=result,

@@ -108,6 +108,9 @@ class Sizing:
     token_costs: TokenCosts | None
     """What tokens cost at that size; none where infeasible, not confirmed or without a price."""
 
+    class_costs: pd.DataFrame | None
+    """What a request of each class costs, columns of `sim.planning.token_cost.class_costs`; none likewise."""
+
     points: tuple[Point, ...]
     """All sizes that were tried."""
 
@@ -144,6 +147,7 @@ class Sizing:
             flags=(),
             load=None,
             token_costs=None,
+            class_costs=None,
             points=(),
             scenario=scenario,
             result=None,
@@ -254,7 +258,12 @@ class SizingComparison:
     def to_json(self) -> dict[str, object]:
         """Return all answers in JSON types."""
         answers = [
-            each.row() | {"levels": _plain(each.summary()), "flags": [flag.__dict__ for flag in each.flags]}
+            each.row()
+            | {
+                "levels": _plain(each.summary()),
+                "flags": [flag.__dict__ for flag in each.flags],
+                "classes": [] if each.class_costs is None else _plain(each.class_costs),
+            }
             for each in self.sizings
         ]
         return {"sizings": answers, "frontier": _plain(self.frontier())}

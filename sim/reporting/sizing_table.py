@@ -21,7 +21,7 @@ def sizing_tables(comparison: SizingComparison) -> RenderableType:
     parts: list[RenderableType] = []
     planned = [each for each in comparison.sizings if each.feasible]
     if planned:
-        parts += [_sizes(planned), Text(), _levels(planned), Text(), _frontier(comparison)]
+        parts += [_sizes(planned), Text(), _classes(planned), Text(), _levels(planned), Text(), _frontier(comparison)]
     for each in comparison.sizings:
         parts += [Text(f"{each.scenario_id}, {flag.scope}: {flag.name}: {flag.message}") for flag in each.flags]
     parts += [
@@ -85,6 +85,40 @@ def _size_row(sizing: Sizing) -> list[str]:
         *money,
         sizing.price_basis or "no price",
     ]
+
+
+def _classes(sizings: list[Sizing]) -> WideTable:
+    columns = [
+        TableColumn("scenario", is_key=True),
+        TableColumn("hardware", is_key=True),
+        TableColumn("class", is_key=True),
+        *(
+            TableColumn(heading, is_number=True)
+            for heading in (
+                "requests/s",
+                "mean prompt\ntokens",
+                "mean answer\ntokens",
+                "USD per\n1000 requests",
+                "USD/h",
+            )
+        ),
+    ]
+    rows = [
+        [
+            each.scenario_id,
+            each.hardware,
+            str(row["class"]),
+            _digits(float(row["requests_per_s"])),
+            f"{row['prompt_tokens']:,.0f}",
+            f"{row['output_tokens']:,.0f}",
+            _digits(1000.0 * float(row["usd_per_request"])),
+            _digits(float(row["usd_per_hour"])),
+        ]
+        for each in sizings
+        if each.class_costs is not None
+        for row in each.class_costs.to_dict(orient="records")
+    ]
+    return WideTable("What a request of each class costs", columns, rows)
 
 
 def _levels(sizings: list[Sizing]) -> WideTable:

@@ -137,8 +137,11 @@ class StepShape:
     sums: Floats
     """Collectives of one step: all-reduce under tensor parallelism, hand-over under pipeline parallelism."""
 
-    sum_link_s: Floats
-    """All of them on the link, per own token [s/token]."""
+    sum_once_s: Floats
+    """All of them on the link when everybody sends everything at once, per own token [s/token]."""
+
+    sum_ring_s: Floats
+    """All of them on the link when they go around a ring, per own token [s/token]."""
 
     exchanges: Floats
     """All-to-all exchanges of one step under data-parallel attention."""
@@ -211,6 +214,7 @@ class StepRates:
     expert_passes: Floats
     expert_imbalance_exponent: Floats
     collective_latency: Floats
+    ring_latency: Floats
     link_bandwidth: Floats
     elementwise_latency: Floats
     elementwise_bandwidth: Floats
@@ -293,8 +297,11 @@ def linear_seconds(shape: StepShape, rates: StepRates, tokens: Floats) -> NDArra
     total = total + shape.recurrence_compute_s * own / rates.prefill_attention
     total = total + rates.elementwise_passes * shape.element_memory_s * own / rates.elementwise_bandwidth
     total = total + _expert_seconds(shape, rates, np.asarray(tokens, np.float64))
-    total = total + (shape.sums + shape.exchanges) * rates.collective_latency
-    total = total + (shape.sum_link_s + shape.exchange_link_s) * own / rates.link_bandwidth
+    # Engines take the faster of two all-reduce algorithms: short messages once to everybody, long ones around a ring.
+    once = shape.sums * rates.collective_latency + shape.sum_once_s * own / rates.link_bandwidth
+    around = shape.sums * rates.ring_latency + shape.sum_ring_s * own / rates.link_bandwidth
+    total = total + np.minimum(once, around) + shape.exchanges * rates.collective_latency
+    total = total + shape.exchange_link_s * own / rates.link_bandwidth
     return np.asarray(total + rates.step_overhead)
 
 
@@ -459,22 +466,23 @@ def _communication_shape(
 ) -> dict[str, float]:
     """Return collectives inside the scale-up domain.
 
-    Tensor parallelism sums the residual after attention and after the feed-forward block, each accelerator of r
-    sending `2 (r - 1) / r` of it (ring all-reduce, Patarasuk and Yuan, J. Parallel Distrib. Comput. 69, 2009). With
-    data-parallel attention, mixture-of-experts layers send tokens to their experts and back instead of the second
-    sum. Pipeline stages hand the residual over.
+    Tensor parallelism sums the residual after attention and after the feed-forward block: each of r accelerators
+    sends `r - 1` times the residual when all send at once, `2 (r - 1) / r` times around a ring (Patarasuk and Yuan,
+    J. Parallel Distrib. Comput. 69, 2009). With data-parallel attention, mixture-of-experts layers send tokens to
+    their experts and back instead of the second sum. Pipeline stages hand the residual over.
     """
-    result = dict.fromkeys(("sums", "sum_link_s", "exchanges", "exchange_link_s"), 0.0)
+    result = dict.fromkeys(("sums", "sum_once_s", "sum_ring_s", "exchanges", "exchange_link_s"), 0.0)
     if parallelism.accelerators == 1 or hardware.scale_up is None:
         return result
     moe_layers = 0 if architecture.moe is None or parallelism.data == 1 else architecture.moe.layers
     residual_s = architecture.hidden_size * ACTIVATION_BYTES / hardware.scale_up.bandwidth.value
     handed = float(parallelism.pipeline - 1)
-    result["sums"], result["sum_link_s"] = handed, handed * residual_s
+    result["sums"], result["sum_once_s"], result["sum_ring_s"] = handed, handed * residual_s, handed * residual_s
     if parallelism.tensor > 1:
         sums = float(2 * architecture.layers - moe_layers)
         result["sums"] += sums
-        result["sum_link_s"] += sums * residual_s * 2.0 * (parallelism.tensor - 1) / parallelism.tensor
+        result["sum_once_s"] += sums * residual_s * (parallelism.tensor - 1)
+        result["sum_ring_s"] += sums * residual_s * 2.0 * (parallelism.tensor - 1) / parallelism.tensor
     if moe_layers and architecture.moe is not None:
         result["exchanges"] = 2.0 * moe_layers
         sent = architecture.moe.experts_per_token / parallelism.tensor

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sim.specs.distributions import CountDistribution, DurationDistribution, LengthDistribution
+from sim.specs.distributions import CountDistribution, DurationDistribution, LengthDistribution, PositiveKey
 from sim.specs.spec import Fraction, Key, PositiveFraction, PositiveNumber, Provenance, Sourced, Spec
 from sim.specs.units import Seconds, Tokens
 
@@ -42,6 +42,10 @@ class FollowUpSpec(Spec):
 
     new_tokens: LengthDistribution
     """What the next prompt has beyond the last prompt and its answer: a tool's result, a message [tokens]."""
+
+    new_tokens_from_call: dict[PositiveKey, LengthDistribution] = Field(default_factory=dict)
+    """Number of a call in its session, from 2 -> new tokens of this and later calls, up to the next entry, in place of
+    `new_tokens`; as when an agent reads first [tokens]."""
 
     without_new_tokens: Sourced[Fraction] | None = None
     """Share of these follow-ups that bring nothing new [1]."""

@@ -129,7 +129,7 @@ def test_all_bad_rows_of_a_csv_are_told_with_their_lines(tmp_path: Path) -> None
 
 
 def test_all_bad_rows_of_a_parquet_file_are_told(tmp_path: Path) -> None:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "arrival_s": [-1.0, float("inf"), 3.0, 2.0],
         "prompt_tokens": [1.0, None, 2.5, 4.0],
         "output_tokens": [1, 0, 1, 1],
@@ -182,3 +182,34 @@ def test_seconds_as_pandas_writes_them_are_exact_to_the_nanosecond(nanoseconds: 
 @pytest.mark.parametrize("cell", ["", " 1", "1_000", "٣", "1e", "nan", "inf", "0x1", "1e9999", "1,5", "5e9"])
 def test_what_is_not_a_number_of_seconds(cell: str) -> None:
     assert seconds_as_nanoseconds(cell) is None
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_sessions_and_follow_ups_come_back(tmp_path: Path, suffix: str) -> None:
+    trace = Trace(
+        ("agent",), np.array([0, 0, 5, 5]), np.zeros(4, np.int16), np.array([5, 9, 6, 9]), np.array([0, 5, 0, 6]),
+        np.array([1, 2, 3, 4]), np.array([-1, 0, -1, 2]), np.array([0, 1_500_000_001, 0, 7]), np.array([0, 0, 1, 1]),
+    )  # fmt: skip
+    path = tmp_path / "trace.any"
+    if suffix == "csv":
+        trace.to_frame().to_csv(path, index=False)
+    else:
+        trace.to_frame().to_parquet(path)
+    back = read_trace(path, "unused")
+    for name in (*COLUMNS, "follows", "gap_ns", "session"):
+        assert np.array_equal(getattr(back, name), getattr(trace, name)), name
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"follows": [-1, 1, 0], "gap_s": [0, 1, 1]}, "is not an earlier row"),
+        ({"follows": [-2, 0, 0], "gap_s": [0, 1, 1]}, "is not an earlier row"),
+        ({"follows": [-1, 0, 0], "gap_s": [0, -1, 1]}, "is negative"),
+        ({"follows": [-1, 0, 0]}, "only one of"),
+        ({"follows": [-1, 0, 0], "gap_s": [0, "soon", 1]}, "is not a number of seconds"),
+        ({"session": ["a", "b", "c"]}, "is not a whole number"),
+    ],
+)
+def test_sessions_that_cannot_be_are_named(tmp_path: Path, columns: dict[str, list[Any]], message: str) -> None:
+    assert any(message in problem for problem in problems(written(tmp_path / "trace.csv", GOOD | columns)))

@@ -167,6 +167,12 @@ def test_the_ends_of_the_ranges_enclose_the_value(reference: EconomicsSpec) -> N
     assert low.usd_per_hour < value.usd_per_hour < high.usd_per_hour
 
 
+def test_a_long_life_and_a_high_resale_stand_at_the_cheap_end(reference: EconomicsSpec) -> None:
+    cheap, dear = owning_terms(reference, "low"), owning_terms(reference, "high")
+    assert (cheap.life_years, cheap.residual, cheap.opex) == pytest.approx((6.0, 0.2, 0.02))
+    assert (dear.life_years, dear.residual, dear.opex) == pytest.approx((4.0, 0.0, 0.08))
+
+
 def test_a_profile_without_purchase_price_has_no_owning_cost(reference: EconomicsSpec) -> None:
     assert owned(LIBRARY.hardware("mi300x").spec, reference) is None
 

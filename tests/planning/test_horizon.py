@@ -64,7 +64,9 @@ def test_a_change_compounds_from_its_day_on_and_pieces_multiply() -> None:
 
 def test_price_paths_take_the_ends_of_the_ranges() -> None:
     changes = (change(day(2026, 1, 1), 0.0, -0.3, 0.1),)
-    low, base, high = (change_factor(changes, day(2026, 1, 1), day(2027, 1, 1), each) for each in ("low", "base", "high"))
+    low, base, high = (
+        change_factor(changes, day(2026, 1, 1), day(2027, 1, 1), each) for each in ("low", "base", "high")
+    )
     assert low < base < high
     assert base == 1.0
     assert low == pytest.approx(0.7 ** (365 / 365.25))
@@ -109,7 +111,9 @@ def test_owning_adds_up(horizon: Horizon) -> None:
     assert found is not None
     rate, years = horizon.economics.cost_of_capital.value, 5.0
     annuity = rate / (1.0 - (1.0 + rate) ** -years) / 8760.0
-    assert found.total_usd_per_hour == pytest.approx(found.purchase_usd * annuity + found.running_usd_per_hour, rel=1e-9)
+    assert found.total_usd_per_hour == pytest.approx(
+        found.purchase_usd * annuity + found.running_usd_per_hour, rel=1e-9
+    )
     assert found.purchase_usd == pytest.approx(30_000.0, rel=1e-9)
     assert found.provisioned_w == pytest.approx(1275.0, rel=1e-9)
     assert found.drawn_w == pytest.approx(1275.0 * 0.8 * 1.2, rel=1e-9)

@@ -71,7 +71,13 @@ def test_a_coefficient_keeps_the_service_levels_and_the_target_load(horizon: Hor
         "enterprise-2027",
         {
             "use_cases.agents.service_levels": [
-                {"metric": "tpot", "quantile": 0.95, "limit": "12 ms", "source": ["assumption"], "confidence": "assumption"}
+                {
+                    "metric": "tpot",
+                    "quantile": 0.95,
+                    "limit": "12 ms",
+                    "source": ["assumption"],
+                    "confidence": "assumption",
+                }
             ]
         },
     )

@@ -72,6 +72,11 @@ def probe_of(scenario: Scenario) -> Probe:
     return Probe(scenario, plan, 0, depths(scenario, plan))
 
 
+def alone_s(scenario: Scenario) -> dict[str, float]:
+    """Quantile of each metric of requests that meet nobody [s]: what limits are set by, whatever the step times."""
+    return {level.metric: level.value_s for level in probe_of(scenario).alone()}
+
+
 def meets(scenario: Scenario, replicas: int) -> bool:
     """Whether a simulation of the whole finds all levels met, read from its summary."""
     table = simulate(scenario.replace("fleet.main.replicas", replicas)).summary()
@@ -113,11 +118,11 @@ def test_customers_that_sizing_never_saw_find_their_levels_met_within_the_interv
 
 @pytest.mark.parametrize("metric", ["ttft", "tpot"])
 def test_a_looser_level_never_needs_more_replicas(town: Scenario, metric: str) -> None:
-    tight, loose = {"ttft": (140, 3000), "tpot": (13, 60)}[metric]
-    limits = np.geomspace(tight, loose, 6)
-    other = {"ttft": {"tpot": "60 ms"}, "tpot": {"ttft": "1 s"}}[metric]
+    alone = alone_s(town)
+    limits = alone[metric] * np.geomspace(1.1, 10.0, 6)
+    loose = {other: f"{10.0 * value} s" for other, value in alone.items() if other != metric}
     found = [
-        size_pool(town.replace("service_levels.chat", levels(**other, **{metric: f"{limit} ms"}))) for limit in limits
+        size_pool(town.replace("service_levels.chat", levels(**loose, **{metric: f"{limit} s"}))) for limit in limits
     ]
     sizes = [each.replicas if each.feasible else math.inf for each in found]
     assert sizes == sorted(sizes, reverse=True)
@@ -156,6 +161,39 @@ def test_other_pools_keep_their_sizes_and_only_the_pool_s_own_levels_count(town:
     assert sizing.replicas == size_pool(town).replicas
     assert sizing.scenario.spec.fleet["side"].replicas == 3
     assert {level.class_name for level in sizing.levels} == {"chat"}
+
+
+def test_a_pool_that_shares_its_classes_may_be_smaller_than_their_load(town: Scenario) -> None:
+    main_pool = town.raw.data["fleet"]["main"]
+    shared = town.replace("fleet", {"main": main_pool, "side": {**main_pool, "replicas": 12}})
+    shared = shared.replace("traffic.chat.rate", "80 requests/s")
+    probe = probe_of(shared)
+    assert probe.least_replicas() == 1
+    assert probe.estimated_replicas() > 1
+    assert size_pool(shared, "main").replicas == 1
+
+
+def test_an_answer_that_a_part_of_the_requests_was_too_kind_to_is_repaired_on_the_whole(
+    town: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 1.15 * alone_s(town)["ttft"]
+    tight = town.replace("service_levels.chat", levels(ttft=f"{limit} s"))
+    careful = size_pool(tight).replicas
+    monkeypatch.setattr("sim.planning.sizing.depths", lambda scenario, plan: (60.3,))
+    hasty = size_pool(tight, confirm=False)
+    assert hasty.replicas < careful
+    assert hasty.result is None
+    assert size_pool(tight).replicas == careful
+
+
+def test_classes_share_the_bill_without_rest() -> None:
+    sizing = size_pool(load_scenario("quickstart").variants()[0])
+    table = sizing.class_costs
+    assert table is not None
+    assert set(table["class"]) == {"chat", "voice", "agent", "documents"}
+    assert table["usd_per_hour"].sum() == pytest.approx(sizing.cost_usd_per_hour)
+    by_class = table.set_index("class")["usd_per_request"]
+    assert by_class["agent"] > by_class["chat"] > by_class["voice"] > 0.0
 
 
 # No answer
@@ -227,6 +265,15 @@ def test_the_cheapest_of_the_stated_choices_is_taken(town: Scenario) -> None:
     assert both.cost_usd_per_hour == min(each.cost_usd_per_hour or math.inf for each in single)
 
 
+def test_the_layout_with_the_smaller_bound_does_not_win_for_that(town: Scenario) -> None:
+    limit = 1.2 * alone_s(town.replace("fleet.main.parallelism.tensor", 2))["tpot"]
+    tight = town.replace("service_levels.chat", levels(ttft="2 s", tpot=f"{limit} s"))
+    narrow, wide = ParallelismSpec(tensor=2), ParallelismSpec(tensor=4)
+    sizes = [size_pool(tight, layouts=[each]).accelerators for each in (narrow, wide)]
+    assert sizes[0] > sizes[1] > 0
+    assert size_pool(tight, layouts=[narrow, wide]).layout == wide
+
+
 def test_a_batch_limit_is_what_keeps_the_time_between_tokens(town: Scenario) -> None:
     sizing = size_pool(town, batch_limits=[8, 256])
     assert sizing.max_sequences in (8, 256)
@@ -264,6 +311,15 @@ def test_a_rate_that_changes_in_the_run_is_simulated_as_a_whole(town: Scenario) 
         town.replace("duration", "6 h").replace("start_hour", 4).replace("traffic.chat.rate", "2 requests/s")
     )
     assert probe.depths_s == (21600.0,)
+
+
+def test_a_trial_of_the_whole_is_what_the_summary_says(town: Scenario, sized: Sizing) -> None:
+    probe = probe_of(town)
+    whole = dataclasses.replace(probe, depths_s=probe.depths_s[-1:]).trial(sized.replicas)
+    for mine, theirs in zip(whole.levels, sized.levels, strict=True):
+        assert mine.samples == theirs.samples
+        assert mine.value_s == pytest.approx(theirs.value_s)
+        assert mine.high_s - mine.low_s == pytest.approx(theirs.high_s - theirs.low_s, rel=0.5)
 
 
 def test_latencies_of_the_probe_are_those_of_the_summary(town: Scenario) -> None:

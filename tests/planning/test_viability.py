@@ -35,7 +35,9 @@ def test_it_pays_from_the_month_after_which_it_always_does(flags: list[bool], mo
 def test_dearer_cost_and_lower_ceiling_never_pay_earlier() -> None:
     horizon = load_horizon("enterprise-2027")
     falling = [0.06, 0.05, 0.04, 0.035, 0.029, 0.024, 0.02, 0.014]
-    every = pd.concat([rows(falling), rows([0.8 * x for x in falling], "low"), rows([1.3 * x for x in falling], "high")])
+    every = pd.concat(
+        [rows(falling), rows([0.8 * x for x in falling], "low"), rows([1.3 * x for x in falling], "high")]
+    )
     found = first_months(every, horizon).set_index("class").loc["agents"]
     assert found["first_month"] == "2027-05"
     assert found["at_low_prices"] == "2027-04"

@@ -22,7 +22,7 @@ LIBRARY = Library((builtin_root(),))
 FP8, BF16, FP4 = NumberFormat.FP8, NumberFormat.BF16, NumberFormat.FP4
 PARAMETERS = LIBRARY.serving_stack("shared").spec.step_time
 LATENCIES = (
-    "matmul_latency", "quantisation_latency", "attention_latency", "expert_latency", "collective_latency",
+    "matmul_latency", "quantisation_latency", "attention_latency", "expert_latency", "collective_latency", "ring_latency",
     "elementwise_latency", "step_overhead", "sequence_overhead", "request_overhead",
 )  # fmt: skip
 
@@ -33,7 +33,11 @@ def formats(number_format: NumberFormat, kv: NumberFormat = BF16) -> Formats:
 
 def ideal(parameters: StepTimeSpec = PARAMETERS, **changes: float) -> StepTimeSpec:
     """Return parameters without latencies and elementwise work, so that only rooflines are left."""
-    zero = dict.fromkeys(LATENCIES, 0.0) | {"elementwise_passes": 1e-12, "expert_passes": 1e-12, "smoothness": 400.0} | changes
+    zero = (
+        dict.fromkeys(LATENCIES, 0.0)
+        | {"elementwise_passes": 1e-12, "expert_passes": 1e-12, "smoothness": 400.0}
+        | changes
+    )
     update = {name: getattr(parameters, name).model_copy(update={"value": value}) for name, value in zero.items()}
     return parameters.model_copy(update=update)
 

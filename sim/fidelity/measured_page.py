@@ -1,0 +1,145 @@
+"""The page docs/measured.md: errors against measured systems, what transfers, and why the worst groups are worst."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sim.fidelity.mapping import DATA
+from sim.fidelity.points import KINDS
+from sim.fidelity.validation import Validation, worst_groups
+
+ERRORS = DATA / "measured_errors.json"
+"""Errors of the last fit; aggregates only, for some sources may not be passed on row by row."""
+
+EXPLANATIONS: Mapping[str, str] = {
+    "InferenceX experimental": (
+        "First tokens take seconds at a thousand prompt tokens and four users: the runs measure compilation or a "
+        "server that was not warm. No steady-state model reaches them; their logs would be needed."
+    ),
+    "kubernetes-sigs": (
+        "Past the knee the client itself limits what it sends, so that latencies stop growing at about two seconds; "
+        "the number of its workers is not stated."
+    ),
+    "Splitwise": "Engine of 2023 without CUDA graphs, bound by the launching of kernels; a family of its own.",
+    "MLPerf": (
+        "Servers are driven close to their limits, where a capacity that is wrong by a tenth makes latencies wrong by "
+        "half. Throughput under the same limits is the measure to look at."
+    ),
+    "Google tpu-recipes": "Means of first tokens are dominated by a start-up burst that the recipe does not describe.",
+    "inference-sim": (
+        "Loads past what the fit believes the system can do: prefill under tensor parallelism is fitted slower than "
+        "these runs show, because InferenceX runs of the same engine need it so."
+    ),
+    "vLLM blog / llm-d": "Wide expert parallelism over several nodes with kernels of its own; one point.",
+    "TensorRT-LLM": (
+        "Batch limits of the benchmark are tuned for every row and not stated; mixtures of experts of one expert per "
+        "token are the farthest off."
+    ),
+    "NVIDIA lab": "Precision is not stated for part of these rows, and the chunking of prompts is not known.",
+    "InferenceX CI": (
+        "First tokens include how the client starts all users at once and how the engine orders prompts and decode "
+        "steps; per-run logs would be needed."
+    ),
+    "AWS Neuron": "One tutorial run; layout over logical cores is not modelled.",
+}
+"""Start of a source -> why its groups are far off, and what would be needed."""
+
+PUBLISHED = """| simulator | data | E2E | TPOT | TTFT |
+|---|---|---|---|---|
+| BLIS, trained physics | 38 vLLM runs, trained on neighbouring runs | 6.8% | 6.5% | 18.4% |
+| LLMServingSim 1.1 | 32 of the same | 18.8% | 21.8% | 72.5% |
+| AIConfigurator 0.9 | 18 of the same | 21.5% | 13.2% | 662% |
+| AIConfigurator 0.12 | 282 points like these | 16.4% | 14.6% | 43.0% |
+| roofline, uncalibrated | 38 vLLM runs | 33% | 44% | 650% |
+"""
+
+
+def measured_errors(in_sample: Validation, groups_out: Validation, families_out: Validation) -> dict[str, Any]:
+    """Return the aggregates that the page shows, ready for JSON.
+
+    Parameters
+    ----------
+    in_sample : Validation
+        All points with the shipped stacks.
+    groups_out : Validation
+        The same, each group of accelerator and model predicted by a fit without it.
+    families_out : Validation
+        The same for whole accelerator families.
+
+    """
+    vllm = [
+        each for each in groups_out.compared if each.source.startswith("inference-sim") and each.statistic == "mean"
+    ]
+    return {
+        "in_sample": in_sample.errors(),
+        "groups_out": groups_out.errors(),
+        "families_out": families_out.errors(),
+        "vllm_runs_groups_out": groups_out.errors(vllm),
+        **{
+            f"groups_out_by_{name}": groups_out.by(name)
+            for name in ("accelerator", "model", "framework", "regime", "source")
+        },
+        "families_out_by_accelerator": families_out.by("accelerator"),
+        "worst": [list(each) for each in worst_groups(groups_out)],
+        "unscored": in_sample.reasons(),
+    }
+
+
+def measured_page(errors: Mapping[str, Any] | None = None) -> str:
+    """Return docs/measured.md from stored errors, by default those of the shipped stacks."""
+    found = json.loads(ERRORS.read_text("utf-8")) if errors is None else errors
+    parts = [
+        "# Measured systems",
+        "How far the simulator is from public measurements of real systems: MLPerf Inference (figures derived from its "
+        "results are unverified by MLCommons), InferenceX, TensorRT-LLM tables, vLLM runs with percentiles, and a few "
+        "points each of TPU, Trainium and others. Every run is simulated as it was driven; every error is that of a "
+        "prediction p of a measured m, `p / m - 1`, weighted so that equal submissions count once. "
+        "This page is generated; `fleetcast validate` prints the same tables for any file of points.",
+        "## Overall",
+        "*In sample* uses the shipped stacks. *Groups left out* predicts every pair of accelerator and model by a fit "
+        "that has not seen it (whole groups in twelve folds), *families left out* every accelerator family by a fit on "
+        "all others, such as Blackwell without any Blackwell point. The bands of predictions come from the latter two.",
+        _table("fit", {name: found[key] for name, key in (
+            ("in sample", "in_sample"), ("groups left out", "groups_out"), ("families left out", "families_out"),
+            ("vLLM runs, means, groups left out", "vllm_runs_groups_out"),
+        )}),
+        *(
+            f"## Groups left out, by {name}\n\n" + _table(name, found[f"groups_out_by_{name}"])
+            for name in ("accelerator", "model", "framework", "regime", "source")
+        ),
+        "## Whole accelerator families left out\n\n" + _table("accelerator", found["families_out_by_accelerator"]),
+        "## The ten worst groups\n\n" + _worst(found["worst"]),
+        "## Rows that are not compared",
+        "\n".join(f"- {count} rows: {why}" for why, count in found["unscored"].items()),
+        "## Published errors of other simulators on similar data\n\n" + PUBLISHED,
+    ]  # fmt: skip
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _table(head: str, groups: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {head} | metric | points | median error | mean error | 90th percentile | bias |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, measures in groups.items():
+        for kind in KINDS:
+            if kind in measures:
+                found = measures[kind]
+                cells = (f"{found[key]:.1%}" for key in ("median_ape", "mean_ape", "p90_ape", "median_bias"))
+                rows.append(f"| {name} | {kind} | {found['n']} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _worst(groups: Iterable[Any]) -> str:
+    rows = [
+        "| source | accelerator | model | metric | points | median error | why |",
+        "|---|---|---|---|---:|---:|---|",
+    ]
+    for source, accelerator, model, metric, found in groups:
+        why = next((text for start, text in EXPLANATIONS.items() if source.startswith(start)), "Not understood yet.")
+        rows.append(
+            f"| {source} | {accelerator} | {model} | {metric} | {found['n']} | {found['median_ape']:.0%} | {why} |"
+        )
+    return "\n".join(rows)
