@@ -633,3 +633,9 @@ def test_a_comparison_carries_the_flags_of_both_sides() -> None:
     assert "saturated" in {flag.name for flag in comparison.flags[1]}
     assert "saturated" not in {flag.name for flag in comparison.flags[0]}
     assert "saturated" in comparison._repr_html_()
+
+
+def test_more_requests_than_memory_holds_are_refused_before_any_is_drawn() -> None:
+    scenario = sim.load("quickstart", {"traffic.chat.rate": "1000000000 requests/s"})
+    with pytest.raises(sim.InputError, match="GiB of memory"):
+        sim.simulate(scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from sim.serving.deployment import LONGEST_SPAN, NANOSECONDS, Deployment, deploy
 from sim.specs.errors import InputError, Problem
 from sim.specs.resolved import Scenario
 from sim.specs.scenario import ScenarioSpec
+
+_BYTES_PER_REQUEST = 210  # trace, state and working copies, as docs/performance.md measures them
+_BYTES_PER_ROW = 88
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def common_trace(prepared: Sequence[Prepared], replication: int) -> Trace:
     """
     scenario = prepared[0].scenario
     spec = scenario.spec
+    _check_memory(scenario, len(prepared))
     traces: list[Trace] = []
     problems: list[Problem] = []
     for name, traffic in spec.traffic.items():
@@ -94,6 +99,28 @@ def common_trace(prepared: Sequence[Prepared], replication: int) -> Trace:
         remedy = "Raise the rates or the duration."
         raise InputError([scenario.raw.problem("no request arrives at all", ("traffic",), remedy=remedy)])
     return trace
+
+
+def _check_memory(scenario: Scenario, variants: int) -> None:
+    """Raise InputError when the synthetic requests alone would not fit the machine's memory."""
+    spec = scenario.spec
+    rates = [
+        scenario.workloads[traffic.workload].rate.value if traffic.rate is None else traffic.rate
+        for traffic in spec.traffic.values()
+        if traffic.trace is None and traffic.workload is not None
+    ]
+    expected = sum(rates) * spec.duration
+    needed = expected * (_BYTES_PER_REQUEST + variants * _BYTES_PER_ROW)
+    if not hasattr(os, "sysconf"):
+        return  # no way to ask on this system
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        message = (
+            f"about {expected:.3g} requests would need {needed / 2**30:,.0f} GiB of memory, "
+            f"this machine has {there / 2**30:,.0f} GiB"
+        )
+        remedy = "Lower the rates or the duration, or run the alternatives one by one."
+        raise InputError([scenario.raw.problem(message, ("traffic",), remedy=remedy)])
 
 
 def plan_run(prepared: Prepared, trace: Trace, replication: int, max_span: int = LONGEST_SPAN) -> RunPlan:

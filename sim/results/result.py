@@ -101,7 +101,7 @@ class Result:
     def to_json(self) -> dict[str, object]:
         """Summary, flags and how it was run, in JSON types; a value that is missing or infinite is null."""
         rows = _plain(self.summary_table)
-        finite = rows.where(rows.notna() & ~rows.isin([np.inf, -np.inf]), None).astype(object)
+        finite = rows.astype(object).where(rows.notna() & ~rows.isin([np.inf, -np.inf]), None)
         kept = {key: value for key, value in self.manifest.items() if key not in ("scenarios", "fingerprints")}
         return {"summary": finite.to_dict(orient="records"), **kept}
 
