@@ -1,10 +1,11 @@
-"""Write the pages that follow from the code: docs/fields.md and docs/quickstart.svg. Run by `make docs`."""
+"""Write the pages that follow from the code: docs/fields.md, measured.md and quickstart.svg. Run by `make docs`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import sim
+from sim.fidelity.measured_page import measured_page
 from sim.reporting.terminal import result_picture
 from sim.results.tables import fields_markdown
 
@@ -13,7 +14,8 @@ PICTURE_COMMAND = "fleetcast run quickstart -o out/first"
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
+    (DOCS / "measured.md").write_text(measured_page(), encoding="utf-8")
     (DOCS / "fields.md").write_text(fields_markdown(), encoding="utf-8")
     picture = result_picture(sim.simulate(sim.load("quickstart")), PICTURE_COMMAND)
     (DOCS / "quickstart.svg").write_text(picture, encoding="utf-8")

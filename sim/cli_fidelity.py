@@ -89,7 +89,8 @@ def calibrate_command(
 
     with problems_told():
         from sim.fidelity.benchmark_files import MeasuredSystem, read_measurements
-        from sim.fidelity.calibration import calibrate, profile_yaml, summary
+        from sim.fidelity.calibration import calibrate, summary
+        from sim.fidelity.stack_yaml import profile_yaml
         from sim.reporting.console import progress, show
         from sim.reporting.fidelity_tables import calibration_tables
         from sim.specs.errors import InputError, Problem

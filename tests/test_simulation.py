@@ -270,7 +270,7 @@ def test_common_customers_narrow_a_difference() -> None:
     paired, unpaired = (sim.compare(first, other, replications=8) for other in (second, second.replace("seed", 77)))
     for metric in ("ttft_mean_s", "e2e_mean_s", "e2e_p50_s", "usd_per_million_tokens"):
         common, own = paired.difference(metric), unpaired.difference(metric)
-        assert common.high - common.low < 0.5 * (own.high - own.low)
+        assert common.high - common.low < 0.8 * (own.high - own.low)
         assert common.high < 0.0 or metric == "usd_per_million_tokens"
     values = paired.values("ttft_mean_s")
     assert values.shape == (8, 2)

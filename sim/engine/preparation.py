@@ -164,10 +164,20 @@ def _routing_draws(spec: ScenarioSpec, trace: Trace, replication: int) -> NDArra
 
 def _arrivals_end_ns(scenario: Scenario, trace: Trace) -> int:
     """Return the end of the arrivals: the stated duration where any class is synthetic, else the last request's."""
-    recorded = int(trace.arrival_ns[-1]) + 1
-    if all(traffic.trace is not None for traffic in scenario.spec.traffic.values()):
-        return recorded
-    return max(recorded, round(scenario.spec.duration * NANOSECONDS))
+    traffic = scenario.spec.traffic
+    recorded = np.array([traffic[name].trace is not None for name in trace.classes])
+    stated_ns = 0 if recorded.all() else round(scenario.spec.duration * NANOSECONDS)
+    instants = _nominal_arrivals_ns(trace)[recorded[trace.class_index]]
+    return max(stated_ns, int(instants.max(initial=-1)) + 1)
+
+
+def _nominal_arrivals_ns(trace: Trace) -> NDArray[np.int64]:
+    """Return when requests would arrive if every answer came at once: an arrival of its own, or after the gaps [ns]."""
+    instants = trace.arrival_ns.copy()
+    if trace.follows is not None and trace.gap_ns is not None:
+        for row in np.flatnonzero(trace.follows >= 0):
+            instants[row] = instants[trace.follows[row]] + trace.gap_ns[row]
+    return instants
 
 
 def _check_lengths(scenario: Scenario, plan: RunPlan) -> None:

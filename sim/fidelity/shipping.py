@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.fidelity.calibration import Row, coordinates, fit_rows, observations, parameter_lines
+from sim.fidelity.calibration import Row, coordinates, fit_rows, observations
 from sim.fidelity.fitting import REQUEST_OVERHEAD, Fitted, Observations, fit
 from sim.fidelity.mapping import DATA, Mapper, fidelity_library
 from sim.fidelity.points import MeasuredRun
+from sim.fidelity.stack_yaml import parameter_lines
 from sim.fidelity.validation import Validation
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
@@ -138,8 +139,17 @@ def _product(
 def first_token_delays(validation: Validation, fitted: Collection[str]) -> dict[str, float]:
     """Return framework -> what first tokens take longer than simulated where nobody queues [s].
 
-    Frameworks whose first tokens were part of the fit have none. For the others it is the median over groups of accelerator and model of the median difference in closed loops of at most two users an
-    accelerator: tokenisation, transport and scheduling that no step contains.
+    Frameworks whose first tokens were part of the fit have none. For the others it is the median over groups of
+    accelerator and model of the median difference in closed loops of at most two users an accelerator: tokenisation,
+    transport and scheduling that no step contains.
+
+    Parameters
+    ----------
+    validation : Validation
+        Points compared with stacks without delays.
+    fitted : collection of str
+        Frameworks whose first tokens were part of the fit.
+
     """
     differences: dict[str, dict[tuple[str, str, str], list[float]]] = {}
     for each in validation.compared:

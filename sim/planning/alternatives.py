@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.planning.procurement import FloatArray, Procurement, Program, solve
+from sim.planning.procurement import Procurement, solve
+from sim.planning.program import FloatArray, Program
 
 STRENGTHS = (0.12, 0.3)
 """Relative changes of price that are tried, until a fleet costs too much [1]."""

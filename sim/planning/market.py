@@ -24,7 +24,7 @@ from sim.planning.horizon import (
     owning,
     rent_usd_per_hour,
 )
-from sim.planning.procurement import FloatArray, IntArray, Market
+from sim.planning.program import FloatArray, IntArray, Market
 from sim.planning.service_cost import (
     HOURS_PER_MONTH,
     SECONDS_PER_HOUR,

@@ -19,7 +19,8 @@ from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, planned_market, under_policy
 from sim.planning.plan_rows import attribution_rows, fleet_rows, latency_rows, policy_row
 from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
-from sim.planning.procurement import FloatArray, Market, Procurement, build, procure, shortfall
+from sim.planning.procurement import Procurement, procure, shortfall
+from sim.planning.program import FloatArray, Market, build
 from sim.planning.rehearsal import Rehearsed, missed, rehearse
 from sim.planning.service_cost import Demand
 from sim.planning.viability import first_months, viability_rows

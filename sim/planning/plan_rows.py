@@ -11,7 +11,8 @@ import numpy as np
 from sim.planning.attribution import Attribution
 from sim.planning.horizon import Horizon, days_of, owning, rent_index, speed
 from sim.planning.market import PlannedMarket
-from sim.planning.procurement import FloatArray, Procurement
+from sim.planning.procurement import Procurement
+from sim.planning.program import FloatArray
 from sim.planning.rehearsal import Rehearsed
 from sim.planning.service_cost import HOURS_PER_MONTH, mean_tokens, requests_in
 

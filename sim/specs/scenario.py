@@ -93,8 +93,8 @@ class ScenarioSpec(Document):
     drain: Annotated[Seconds, AfterValidator(_within_a_year)]
     """Longest time after the last arrival; what is not finished then is counted as unfinished."""
 
-    start_hour: Annotated[Number, Field(ge=0.0, lt=24.0)] = 0.0
-    """Hour of the day at which the run starts, for workloads with a daily profile."""
+    start_hour: Annotated[Number, Field(ge=0.0, lt=168.0)] = 0.0
+    """Hour at which the run starts, from Monday 0:00, for workloads with a daily or weekly profile."""
 
     timeline_interval: PositiveSeconds
     """Length of a row of the timeline."""

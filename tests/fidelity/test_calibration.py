@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from sim.fidelity.benchmark_files import MeasuredSystem, read_measurements
-from sim.fidelity.calibration import calibrate, profile_yaml, summary
+from sim.fidelity.calibration import calibrate, summary
 from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.points import MeasuredRun
 from sim.fidelity.prediction import predict
+from sim.fidelity.stack_yaml import profile_yaml
 from sim.specs.errors import InputError
 from sim.specs.library import Library
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.planning.procurement import Market
+from sim.planning.program import Market
 
 
 def make_market(**changes: Any) -> Market:

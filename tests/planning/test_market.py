@@ -7,7 +7,8 @@ import pytest
 from sim.planning.alternatives import alternatives, signature
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.market import PlannedMarket, demands, planned_market, under_policy
-from sim.planning.procurement import build, procure
+from sim.planning.procurement import procure
+from sim.planning.program import build
 from sim.specs.horizon import POLICIES
 
 day = datetime.date

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.planning.procurement import Market, Procurement, build, priced, procure, shortfall, solve
+from sim.planning.procurement import Procurement, priced, procure, shortfall, solve
+from sim.planning.program import Market, build
 
 Maker = Callable[..., Market]
 

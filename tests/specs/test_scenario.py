@@ -103,10 +103,10 @@ def test_a_timeline_of_too_many_rows_is_refused_before_memory_ends(problem: Any,
 
 
 @pytest.mark.parametrize(("hour", "message"), [
-    ("24", "must be less than 24"), ("-1", "must be greater than or equal to 0"), (".nan", "must be a finite number"),
+    ("168", "must be less than 168"), ("-1", "must be greater than or equal to 0"), (".nan", "must be a finite number"),
     ("yes", "must be a number, not true or false"), ("noon", "must be a number"),
 ])  # fmt: skip
-def test_the_hour_at_which_a_run_starts_is_one_of_a_day(problem: Any, hour: str, message: str) -> None:
+def test_the_hour_at_which_a_run_starts_is_one_of_a_week(problem: Any, hour: str, message: str) -> None:
     found = problem(added(f"start_hour: {hour}"))
     assert (found.path, found.message.split(",")[0]) == ("start_hour", message.split(",")[0])
 
