@@ -18,6 +18,7 @@ from sim.version import __version__
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison, compare
+    from sim.loading import load
     from sim.planning.horizon import Horizon, load_horizon
     from sim.planning.plan import Plan, plan
     from sim.planning.sizing import size
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from sim.specs.errors import InputError
     from sim.specs.library import default_library as library
     from sim.specs.resolved import Scenario
-    from sim.specs.resolved import load_scenario as load
 
 _HOMES = {
     "Comparison": ("sim.comparison", "Comparison"),
@@ -37,7 +37,7 @@ _HOMES = {
     "Scenario": ("sim.specs.resolved", "Scenario"),
     "compare": ("sim.comparison", "compare"),
     "library": ("sim.specs.library", "default_library"),
-    "load": ("sim.specs.resolved", "load_scenario"),
+    "load": ("sim.loading", "load"),
     "load_horizon": ("sim.planning.horizon", "load_horizon"),
     "plan": ("sim.planning.plan", "plan"),
     "simulate": ("sim.simulation", "simulate"),

@@ -22,7 +22,7 @@ from sim.specs.serving_stack import ServingStackSpec
 GROUP_SIZE = 8
 """Numbers of one group (source, framework, accelerator, model, metric) that count fully; more count by their root."""
 
-QUALITY_WEIGHTS = {"A": 1.0, "": 1.0, "B": 0.1}
+QUALITY_WEIGHTS = {"A": 1.0, "": 1.0, "B": 0.05}
 TTFT_WEIGHT = 0.3
 _OWN_ERROR = 0.05
 _CHUNKED = 0.3

@@ -99,7 +99,7 @@ def measured_page(errors: Mapping[str, Any] | None = None) -> str:
         "This page is generated; `fleetcast validate` prints the same tables for any file of points.",
         "## Overall",
         "*In sample* uses the shipped stacks. *Groups left out* predicts every pair of accelerator and model by a fit "
-        "that has not seen it (whole groups in twelve folds), *families left out* every accelerator family by a fit on "
+        "that has not seen it (whole groups in five folds), *families left out* every accelerator family by a fit on "
         "all others, such as Blackwell without any Blackwell point. The bands of predictions come from the latter two.",
         _table("fit", {name: found[key] for name, key in (
             ("in sample", "in_sample"), ("groups left out", "groups_out"), ("families left out", "families_out"),
