@@ -196,14 +196,17 @@ def write_stacks(
     shared = fitted.factors("shared")
     families = ["families:"]
     for member in sorted({each.member for each in fitted.coordinates if each.level == "family"}):
-        families.append(f"  {member}:")
-        for name, (factor, error) in sorted(fitted.factors("family", member).items()):
-            if abs(np.log(factor)) >= _LEAST:
-                numbers = (factor, factor / error, factor * error)
-                value, low, high = (f"{number:.3g}" for number in numbers)
-                families.append(
-                    f"    {name}: {{value: {value}, low: {low}, high: {high}, source: [FITTED], confidence: derived}}"
-                )
+        moved = {
+            name: found
+            for name, found in sorted(fitted.factors("family", member).items())
+            if abs(np.log(found[0])) >= _LEAST
+        }
+        families.append(f"  {member}:" if moved else f"  {member}: {{}}")
+        for name, (factor, error) in moved.items():
+            value, low, high = (f"{number:.3g}" for number in (factor, factor / error, factor * error))
+            families.append(
+                f"    {name}: {{value: {value}, low: {low}, high: {high}, source: [FITTED], confidence: derived}}"
+            )
     fixed = [
         f"  smoothness: {{value: {base.step_time.smoothness.value:g}, source: [FIT], confidence: derived}}",
         "  step_time_spread: {value: 0.1, low: 0.084, high: 0.27, source: [FIT], confidence: derived}",

@@ -65,6 +65,8 @@ class Unscored:
     line: int
     metric: str
     reason: str
+    unmapped: bool
+    """Whether the run could not be represented, rather than the row being no evidence of its own."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ class Validation:
             groups.setdefault(str(getattr(each, column)), []).append(each)
         return {name: self.errors(rows) for name, rows in sorted(groups.items())}
 
-    def reasons(self) -> dict[str, int]:
-        """Return reason -> number of rows that are not compared, most frequent first."""
+    def reasons(self, unmapped: bool | None = None) -> dict[str, int]:
+        """Return reason -> number of rows that are not compared, most frequent first; all of them or one sort."""
         counts: dict[str, int] = {}
         for each in self.unscored:
+            if unmapped is not None and each.unmapped is not unmapped:
+                continue
             counts[each.reason] = counts.get(each.reason, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
@@ -104,11 +108,9 @@ class Validation:
         result |= {f"by_{column}": self.by(column) for column in GROUPINGS}
         past = sum(each.load_factor >= 1.0 and each.load == "open" for each in self.compared)
         result["past_the_knee"] = past
-        result["unmapped"] = {
-            "n": len(self.unscored),
-            "reasons": self.reasons(),
-            "rows": [asdict(each) for each in self.unscored],
-        }
+        for name, unmapped in (("unmapped", True), ("not_scored", False)):
+            rows = [asdict(each) for each in self.unscored if each.unmapped is unmapped]
+            result[name] = {"n": len(rows), "reasons": self.reasons(unmapped), "rows": rows}
         return result
 
 
@@ -144,7 +146,7 @@ def validate(
         for target in run.targets:
             reason = predicted if isinstance(predicted, str) else _why_not(run, target, system, predicted)
             if reason:
-                unscored.append(Unscored(target.row_id, target.line, target.metric, reason))
+                unscored.append(Unscored(target.row_id, target.line, target.metric, reason, isinstance(predicted, str)))
             elif not isinstance(predicted, str):
                 compared.append(_compared(system, stack, target, predicted))
         if progress is not None:

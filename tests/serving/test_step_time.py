@@ -22,8 +22,8 @@ LIBRARY = Library((builtin_root(),))
 FP8, BF16, FP4 = NumberFormat.FP8, NumberFormat.BF16, NumberFormat.FP4
 PARAMETERS = LIBRARY.serving_stack("shared").spec.step_time
 LATENCIES = (
-    "matmul_latency", "quantisation_latency", "attention_latency", "expert_latency", "collective_latency", "ring_latency",
-    "elementwise_latency", "step_overhead", "sequence_overhead", "request_overhead",
+    "matmul_latency", "quantisation_latency", "attention_latency", "expert_latency", "collective_latency",
+    "ring_latency", "elementwise_latency", "step_overhead", "sequence_overhead", "request_overhead",
 )  # fmt: skip
 
 

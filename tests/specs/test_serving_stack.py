@@ -24,7 +24,8 @@ from sim.specs.library import Library
         ("weight_bandwidth: {value: 0.", "weight_bandwidth: {value: 80.", "step_time.weight_bandwidth.value",
          "must be less than or equal to 2"),
         ("smoothness: {value: 4", "smoothness: {value: .inf", "step_time.smoothness.value", "must be a finite number"),
-        ("    bf16: {value: 0.", "    tf32: {value: 0.", "step_time.expert_matmul.tf32", "must be 'bf16', 'fp8', 'fp4'"),
+        ("    bf16: {value: 0.", "    tf32: {value: 0.", "step_time.expert_matmul.tf32",
+         "must be 'bf16', 'fp8', 'fp4'"),
     ],
 )  # fmt: skip
 def test_an_impossible_parameter_is_refused_where_it_stands(
