@@ -107,6 +107,7 @@ def deployment(system: System, stack: ServingStackSpec) -> Deployment:
         replicas=1,
         accelerators=layout.accelerators,
         step_time=times,
+        request_overhead_s=stack.step_time_on(system.hardware.family).request_overhead.value,
         kv=kv,
         max_sequences=sequences,
         step_token_budget=budget,

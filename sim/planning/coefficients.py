@@ -194,7 +194,8 @@ def reached(
     requests = requests[int(WARM_UP * len(requests)) :]
     found = []
     for level in levels:
-        values = latencies(requests, level.metric) / speed
+        overhead_s = max(each.request_overhead_s for each in deployments)
+        values = latencies(requests, level.metric, overhead_s) / speed
         sections = np.array_split(values, SECTIONS) if values.size >= 2 * SECTIONS else [values]
         estimate = sectioned_quantile_interval(sections, level.quantile, method="sectioning")
         found.append(LevelReached.of(case, level, estimate, int(np.isinf(values).sum())))

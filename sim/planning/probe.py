@@ -182,14 +182,14 @@ class Probe:
             index = classes.index(name) if name in classes else -1
             rows = requests[requests["class_index"] == index]
             for level in self.scenario.service_levels(name):
-                values = latencies(rows, level.metric)
+                values = latencies(rows, level.metric, self.deployment.request_overhead_s)
                 sections = np.array_split(values, SECTIONS) if values.size >= 2 * SECTIONS else [values]
                 estimate = sectioned_quantile_interval(sections, level.quantile, method="sectioning")
                 found.append(LevelReached.of(name, level, estimate, int(np.isinf(values).sum())))
         return tuple(found)
 
 
-def latencies(requests: npt.NDArray[np.void], metric: str) -> FloatArray:
+def latencies(requests: npt.NDArray[np.void], metric: str, overhead_s: float = 0.0) -> FloatArray:
     """Return a latency of some requests of a run [s]; infinite where it never came, without answers of one token.
 
     Parameters
@@ -198,6 +198,8 @@ def latencies(requests: npt.NDArray[np.void], metric: str) -> FloatArray:
         Requests as the engine leaves them.
     metric : str
         `ttft`, `tpot` or `e2e`, as `sim.results.metrics` defines them.
+    overhead_s : float
+        Host time of a request outside the engine's steps [s].
 
     """
     first, finished = requests["first_token_ns"], requests["finished_ns"]
@@ -207,7 +209,7 @@ def latencies(requests: npt.NDArray[np.void], metric: str) -> FloatArray:
         spacing = (finished - first) / NANOSECONDS / (requests["output_tokens"] - 1)
         return np.where(finished >= 0, spacing, np.inf)
     end = first if metric == "ttft" else finished
-    return np.where(end >= 0, (end - requests["arrival_ns"]) / NANOSECONDS, np.inf)
+    return np.where(end >= 0, (end - requests["arrival_ns"]) / NANOSECONDS + overhead_s, np.inf)
 
 
 def depths(scenario: Scenario, plan: RunPlan) -> tuple[float, ...]:

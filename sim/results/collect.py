@@ -20,7 +20,11 @@ Column = npt.NDArray[Any]
 
 
 def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replication: int) -> pa.Table:
-    """Return one row a request, with the columns of `sim.results.tables.REQUESTS`."""
+    """Return one row a request, with the columns of `sim.results.tables.REQUESTS`.
+
+    First token and finish are those at the client: the engine's, and the host time that a request takes besides
+    (connection, tokenisation, delivery), which occupies no accelerator.
+    """
     sent = np.flatnonzero(outcome.requests["arrival_ns"] >= 0)
     records = outcome.requests[sent] if len(sent) < len(outcome.requests) else outcome.requests
     count = len(records)
@@ -28,6 +32,7 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     replica = np.maximum(records["replica"], 0)
     pool = outcome.replica_pool[replica]
     first_replica = np.searchsorted(outcome.replica_pool, np.arange(len(plan.deployments)))
+    overhead_s = np.array([each.request_overhead_s for each in plan.deployments])[pool]
     # A rejected request asked for the model of the first pool of its class.
     asked = np.array([pools[0] for pools in plan.pools_of_class])[records["class_index"]]
     return arrow_table(
@@ -42,8 +47,8 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
             "replica": pa.array((replica - first_replica[pool]).astype(np.int32), mask=absent),
             "arrival_s": records["arrival_ns"] / NANOSECONDS,
             "admitted_s": _instant(records["admitted_ns"]),
-            "first_token_s": _instant(records["first_token_ns"]),
-            "finished_s": _instant(records["finished_ns"]),
+            "first_token_s": _instant(records["first_token_ns"], overhead_s),
+            "finished_s": _instant(records["finished_ns"], overhead_s),
             "prompt_tokens": np.ascontiguousarray(records["prompt_tokens"]),
             "cached_tokens": np.ascontiguousarray(records["cached_tokens"]),
             "output_tokens": np.ascontiguousarray(records["output_tokens"]),
@@ -99,9 +104,9 @@ def _pool_timeline(deployment: Deployment, rows: Column, start_s: Column, end_s:
     }
 
 
-def _instant(time_ns: Column) -> pa.Array:
+def _instant(time_ns: Column, later_s: Column | float = 0.0) -> pa.Array:
     """Return an instant in seconds, null where it never came."""
-    return pa.array(time_ns / NANOSECONDS, mask=time_ns < 0)
+    return pa.array(time_ns / NANOSECONDS + later_s, mask=time_ns < 0)
 
 
 def _text(codes: Column, names: Sequence[str], absent: Column | None = None) -> pa.Array:

@@ -64,6 +64,9 @@ class Deployment:
     step_time: StepTime
     """How long steps take."""
 
+    request_overhead_s: float
+    """Host time of a request outside the engine's steps, until its first token is at the client [s]."""
+
     kv: KvCapacity
     """KV memory of one replica."""
 
@@ -332,6 +335,7 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
             budget + sequences,
             sequences,
         ),
+        request_overhead_s=stack.step_time_on(hardware.family).request_overhead.value,
         kv=kv,
         max_sequences=sequences,
         step_token_budget=budget,

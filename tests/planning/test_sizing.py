@@ -330,7 +330,7 @@ def test_latencies_of_the_probe_are_those_of_the_summary(town: Scenario) -> None
     table = simulate(town).tables["requests"]
     for metric in ("ttft", "tpot", "e2e"):
         expected = LATENCIES[f"{metric}_s"](table)
-        found = latencies(records, metric)
+        found = latencies(records, metric, probe.deployment.request_overhead_s)
         assert np.sort(found) == pytest.approx(np.sort(expected[~np.isnan(expected)]))
 
 

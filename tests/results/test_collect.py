@@ -23,14 +23,15 @@ SECOND = 10**9
 
 @cache
 def pools() -> list[Deployment]:
-    """Return three pools: two replicas of one model, one of another, and one that serves nobody."""
+    """Return three pools: two replicas of one model, one of another, and one that serves nobody; no host overhead."""
     fleet = {
         "main": {"hardware": "h100-sxm", "model": "llama-3.1-8b", "replicas": 2},
         "side": {"hardware": "tpu-v6e", "model": "qwen3-8b", "replicas": 3},
         "idle": {"hardware": "b200-hgx", "model": "qwen3-8b", "replicas": 1, "parallelism": {"tensor": 2}},
     }
     traffic = {"chat": {"workload": "realtime-chat"}}
-    return deploy(load_scenario("quickstart", {"alternatives": {}, "traffic": traffic, "fleet": fleet}))
+    deployed = deploy(load_scenario("quickstart", {"alternatives": {}, "traffic": traffic, "fleet": fleet}))
+    return [dataclasses.replace(each, request_overhead_s=0.0) for each in deployed]
 
 
 def trace_of(count: int = 400) -> Trace:
@@ -256,3 +257,18 @@ def test_equal_runs_give_equal_tables() -> None:
     again: Any = run(plan)
     assert requests_table(plan, outcome, "a", 0).equals(requests_table(plan, again, "a", 0))
     assert timeline_table(plan, outcome, "a", 0).equals(timeline_table(plan, again, "a", 0))
+
+
+def test_host_time_is_added_to_what_the_client_sees_and_occupies_nothing() -> None:
+    plan, outcome = finished()
+    slow = [
+        dataclasses.replace(each, request_overhead_s=seconds)
+        for each, seconds in zip(pools(), (0.5, 0.0, 0.0), strict=True)
+    ]
+    before = requests_of(plan, outcome)
+    after = requests_of(dataclasses.replace(plan, deployments=slow), outcome)
+    main = (before["pool"] == "main").to_numpy()
+    for column in ("first_token_s", "finished_s"):
+        assert (after[column] - before[column])[main].dropna().to_numpy() == pytest.approx(0.5)
+        assert (after[column][~main].dropna() == before[column][~main].dropna()).all()
+    assert (after["admitted_s"].dropna() == before["admitted_s"].dropna()).all()
