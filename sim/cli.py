@@ -29,7 +29,7 @@ def _known_kind(context: click.Context, parameter: click.Parameter, value: str |
     from sim.specs.errors import suggest
     from sim.specs.library import KINDS
 
-    for kind, (folder, _) in KINDS.items():
+    for kind, folder in KINDS.items():
         if value in (kind, f"{kind}s", folder):
             return kind
     raise click.BadParameter(f"{value!r} is no kind of entry. {suggest(value, KINDS)}")
@@ -263,9 +263,9 @@ def schema(kind: str | None) -> None:
     """
     with problems_told():
         from sim.reporting.editor_schema import editor_schema
-        from sim.specs.library import KINDS
+        from sim.specs.library import KINDS, spec_type
 
-        schemas = {name: editor_schema(spec) for name, (_, spec) in KINDS.items()}
+        schemas = {name: editor_schema(spec_type(name)) for name in KINDS}
         print_json(schemas[kind] if kind else schemas)
 
 

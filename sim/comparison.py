@@ -11,10 +11,11 @@ import pandas as pd
 
 from sim.engine.preparation import check_replications, common_trace, plan_run, prepare
 from sim.engine.run import EngineName
+from sim.results.evaluation import flags_of, load_factors_of, summary_of
 from sim.results.flags import Flag
 from sim.results.intervals import Estimate, paired_difference_interval
 from sim.results.tables import ALL
-from sim.simulation import Progress, execute, flags_of, load_factors_of, share_of, summary_of
+from sim.simulation import Progress, execute, share_of
 from sim.specs.resolved import Scenario
 
 

@@ -81,7 +81,7 @@ def run_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty folder with the library of the checkout and the command `fleetcast`, as after `make demo`."""
-    for name, _ in KINDS.values():
+    for name in KINDS.values():
         (tmp_path / name).symlink_to(ROOT / name)
     binaries = tmp_path / ".venv" / "bin"
     binaries.mkdir(parents=True)

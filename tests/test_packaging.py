@@ -53,7 +53,7 @@ def without_checkout(installed: Path, *command: str) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_wheel_holds_every_file_of_the_library(installed: Path, kind: str) -> None:
-    folder, _ = KINDS[kind]
+    folder = KINDS[kind]
     shipped = {path.name: path.read_bytes() for path in (installed / "sim" / "builtin" / folder).iterdir()}
     assert shipped == {path.name: path.read_bytes() for path in (ROOT / folder).iterdir()}
 
@@ -90,6 +90,6 @@ def test_an_installed_wheel_checks_the_quickstart(installed: Path) -> None:
 def test_the_source_distribution_holds_what_the_wheel_is_built_from(tmp_path: Path) -> None:
     with tarfile.open(built("sdist", tmp_path)) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    for folder, _ in KINDS.values():
+    for folder in KINDS.values():
         assert {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()} <= names
     assert {"README.md", "CHANGELOG.md", "pyproject.toml", "sim/cli.py"} <= names

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, signal, special
+from scipy import special
 
 from sim.demand.arrivals import (
     cumulative_rate,
@@ -151,6 +151,8 @@ def _profile(
 
 
 def _wandering(part: WanderingSpec, step_s: float, count: int, generator: np.random.Generator) -> FloatArray:
+    from scipy import signal  # slow to import, and few workloads wander
+
     kept = math.exp(-step_s / part.time_constant.value)
     shocks = generator.standard_normal(count) * part.sigma.value
     shocks[1:] *= math.sqrt(1.0 - kept**2)
@@ -229,6 +231,7 @@ def weibull_renewal_arrivals(cv: float, expected: float, generator: np.random.Ge
 
 def weibull_shape(cv: float) -> float:
     """Return the shape of the Weibull distribution with a coefficient of variation, from 0.01 to 1000 [1]."""
+    from scipy import optimize  # slow to import, and few workloads need it
 
     def excess(log_shape: float) -> float:
         inverse = math.exp(-log_shape)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sim.demand.row_problems import RowProblems
 from sim.specs.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IntArray = npt.NDArray[np.int64]
 ClassArray = npt.NDArray[np.int16]
@@ -88,6 +90,8 @@ class Trace:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the trace as a table with the columns that `read_trace` reads."""
+        import pandas as pd  # slow to import, and a simulation needs it only when it is over
+
         frame = pd.DataFrame(
             {
                 "arrival_s": self.arrival_ns / NANOSECONDS,

@@ -13,12 +13,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sim.specs.economics import EconomicsSpec
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.hardware import HardwareSpec
-from sim.specs.horizon import HorizonSpec
 from sim.specs.model import ModelSpec
 from sim.specs.reading import RawDocument, read_yaml, validate
 from sim.specs.scenario import ScenarioSpec
@@ -26,16 +24,19 @@ from sim.specs.serving_stack import ServingStackSpec
 from sim.specs.spec import Document
 from sim.specs.workload import WorkloadSpec
 
-KINDS: Mapping[str, tuple[str, type[Document]]] = {
-    "hardware": ("hardware_profiles", HardwareSpec),
-    "model": ("models", ModelSpec),
-    "serving_stack": ("serving_stacks", ServingStackSpec),
-    "workload": ("workloads", WorkloadSpec),
-    "economics": ("economics", EconomicsSpec),
-    "scenario": ("scenarios", ScenarioSpec),
-    "horizon": ("horizons", HorizonSpec),
+if TYPE_CHECKING:
+    from sim.specs.economics import EconomicsSpec
+
+KINDS: Mapping[str, str] = {
+    "hardware": "hardware_profiles",
+    "model": "models",
+    "serving_stack": "serving_stacks",
+    "workload": "workloads",
+    "economics": "economics",
+    "scenario": "scenarios",
+    "horizon": "horizons",
 }
-"""Kind -> folder and spec."""
+"""Kind -> folder."""
 
 _SAYS_WHAT_IT_IS = frozenset({"distribution", "process", "kind"})
 
@@ -65,7 +66,7 @@ class Library:
 
     def names(self, kind: str) -> dict[str, Path]:
         """Return name -> file of one kind; the first root that has a name wins."""
-        folder = KINDS[kind][0]
+        folder = KINDS[kind]
         found: dict[str, Path] = {}
         for root in self.roots:
             for path in sorted((root / folder).glob("*.y*ml")):
@@ -124,11 +125,13 @@ class Library:
 
     def economics(self, name: str) -> Found[EconomicsSpec]:
         """Return terms of owning and API prices; InputError when missing or invalid."""
+        from sim.specs.economics import EconomicsSpec  # only plans need it
+
         return self._load("economics", name, EconomicsSpec)
 
     def load(self, kind: str, name: str, beside: str | None = None) -> Found[Any]:
         """Return a document of any kind, by name or by path beside a file; InputError when missing or invalid."""
-        return self._load(kind, name, KINDS[kind][1], beside)
+        return self._load(kind, name, spec_type(kind), beside)
 
     def read(self, kind: str, name: str, beside: str | None = None) -> tuple[RawDocument, dict[str, str]]:
         """Return a document before validation, with `extends` applied, and its fingerprints.
@@ -192,9 +195,29 @@ def name_problems(raw: RawDocument, stem: str) -> list[Problem]:
 def _check_kind(raw: RawDocument, kind: str) -> None:
     given = raw.data.get("kind")
     if given != kind:
-        folder = KINDS[given][0] if isinstance(given, str) and given in KINDS else ""
+        folder = KINDS[given] if isinstance(given, str) and given in KINDS else ""
         remedy = f"Move the file to {folder}/, or write `kind: {kind}`." if folder else f"Write `kind: {kind}`."
         raise InputError([raw.problem(f"this file is to be of kind {kind}", ("kind",), given, remedy)])
+
+
+def spec_type(kind: str) -> type[Document]:
+    """Return the spec of a kind; those that only plans need are imported when they are asked for."""
+    if kind == "economics":
+        from sim.specs.economics import EconomicsSpec
+
+        return EconomicsSpec
+    if kind == "horizon":
+        from sim.specs.horizon import HorizonSpec
+
+        return HorizonSpec
+    specs: dict[str, type[Document]] = {
+        "hardware": HardwareSpec,
+        "model": ModelSpec,
+        "serving_stack": ServingStackSpec,
+        "workload": WorkloadSpec,
+        "scenario": ScenarioSpec,
+    }
+    return specs[kind]
 
 
 def merged(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +258,8 @@ def default_library(beside: Path | None = None) -> Library:
         root = Path(entry).expanduser()
         if not root.is_dir():
             problems.append(Problem("no such folder", "FLEETCAST_PATH", value=entry, remedy="Check the path."))
-        elif not any((root / folder).is_dir() for folder, _ in KINDS.values()):
-            folders = [folder for folder, _ in KINDS.values()]
+        elif not any((root / folder).is_dir() for folder in KINDS.values()):
+            folders = list(KINDS.values())
             remedy = "Name the folder above it." if root.resolve().name in folders else ""
             problem = f"this folder holds none of {', '.join(folders)}"
             problems.append(Problem(problem, "FLEETCAST_PATH", value=entry, remedy=remedy))
@@ -245,7 +268,7 @@ def default_library(beside: Path | None = None) -> Library:
         raise InputError(problems)
     if beside is not None:
         folder = beside.resolve().parent
-        roots.append(folder.parent if folder.name == KINDS["scenario"][0] else folder)
+        roots.append(folder.parent if folder.name == KINDS["scenario"] else folder)
     return Library((*roots, builtin_root()))
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sim.specs import library as library_module
 from sim.specs.errors import Problem
-from sim.specs.library import KINDS, Library, builtin_root, default_library, located, merged
+from sim.specs.library import KINDS, Library, builtin_root, default_library, located, merged, spec_type
 
 ProblemsOf = Callable[[Callable[[], object]], list[Problem]]
 
@@ -84,7 +84,7 @@ def test_every_kind_is_found_in_its_own_folder_only(folder: Path) -> None:
                        ("scenario", "town")):  # fmt: skip
         assert library.kinds_of(name) == [kind]
         found = library.load(kind, name)
-        assert isinstance(found.spec, KINDS[kind][1])
+        assert isinstance(found.spec, spec_type(kind))
         assert found.spec.name == name
     assert library.kinds_of("nothing") == []
     assert library.serving_stack("engine").spec.kind == "serving_stack"
@@ -149,7 +149,7 @@ def test_every_wrong_folder_in_the_environment_is_told(
         (
             "FLEETCAST_PATH",
             str(empty),
-            f"this folder holds none of {', '.join(folder for folder, _ in KINDS.values())}",
+            f"this folder holds none of {', '.join(KINDS.values())}",
         ),
     ]
     assert all(each.remedy == "Check the path." for each in problems[:2])
@@ -186,7 +186,7 @@ def test_the_built_in_library_is_found_in_a_checkout_and_in_an_installed_wheel(
 
 def test_every_folder_of_the_library_is_packed_into_the_wheel(root: Path) -> None:
     project = (root / "pyproject.toml").read_text(encoding="utf-8")
-    for folder, _ in KINDS.values():
+    for folder in KINDS.values():
         assert (root / folder).is_dir()
         assert f'{folder} = "sim/builtin/{folder}"' in project
 

@@ -1,0 +1,175 @@
+"""From finished runs to a result: tables, summaries with intervals, flags and the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+from sim.engine.preparation import Prepared
+from sim.engine.run import RunOutcome, RunPlan
+from sim.results.collect import requests_table, timeline_table
+from sim.results.flags import Flag, honesty_flags
+from sim.results.manifest import run_manifest
+from sim.results.metrics import PoolCost, ServiceLevel, Window
+from sim.results.result import Result
+from sim.results.summary import summarise
+from sim.results.tables import arrow_table, labels, numbers
+from sim.serving.capacity import request_mix, saturated_requests_per_s
+from sim.serving.deployment import NANOSECONDS, Deployment
+from sim.specs.resolved import Scenario
+
+
+@dataclass(frozen=True)
+class Run:
+    """One replication of one scenario."""
+
+    prepared: Prepared
+    window: Window
+    engine: str
+    engine_reason: str
+    events: int
+    not_sent: int
+    requests: pa.Table
+    timeline: pa.Table
+
+
+def collected(prepared: Prepared, replication: int, plan: RunPlan, outcome: RunOutcome) -> Run:
+    """Return the tables of a finished run, after which its arrays can go."""
+    scenario_id = prepared.scenario.scenario_id
+    return Run(
+        prepared=prepared,
+        window=Window(prepared.scenario.spec.warm_up, plan.arrivals_end_ns / NANOSECONDS),
+        engine=outcome.engine,
+        engine_reason=outcome.engine_reason,
+        events=outcome.events,
+        not_sent=int((outcome.requests["arrival_ns"] < 0).sum()),
+        requests=requests_table(plan, outcome, scenario_id, replication),
+        timeline=timeline_table(plan, outcome, scenario_id, replication),
+    )
+
+
+def evaluated(per_scenario: Sequence[Sequence[Run]], seed: int, wall_s: float) -> Result:
+    """Return the result of the replications of each scenario.
+
+    Parameters
+    ----------
+    per_scenario : sequence of sequence of Run
+        Runs by scenario, then replication.
+    seed : int
+        Seed of all random streams.
+    wall_s : float
+        Time that the runs took [s].
+
+    """
+    runs = [each for group in per_scenario for each in group]
+    flags: dict[str, list[Flag]] = {}
+    summaries = []
+    for group in per_scenario:
+        factors = load_factors_of(group)
+        found = flags_of(group, factors)
+        flags[group[0].prepared.scenario.scenario_id] = found
+        summaries.append(arrow_table("summary", summary_of(group, found, factors)))
+    measured = {
+        "seed": seed,
+        "replications": len(per_scenario[0]),
+        "engine": runs[0].engine,
+        "engine_reason": runs[0].engine_reason,
+        "requests": sum(each.requests.num_rows for each in runs),
+        "follow_ups_not_sent": sum(each.not_sent for each in runs),
+        "events": sum(each.events for each in runs),
+        "wall_s": wall_s,
+    }
+    prepared = [group[0].prepared for group in per_scenario]
+    deployments = {each.scenario.scenario_id: each.deployments for each in prepared}
+    return Result(
+        {
+            "requests": _joined([each.requests for each in runs]),
+            "timeline": _joined([each.timeline for each in runs]),
+            "summary": _joined(summaries),
+        },
+        run_manifest([each.scenario for each in prepared], deployments, flags, measured),
+    )
+
+
+def summary_of(runs: Sequence[Run], flags: Sequence[Flag], load_factors: dict[str, float]) -> pd.DataFrame:
+    """Return the summary of the replications of one scenario."""
+    prepared = runs[0].prepared
+    return summarise(
+        pa.concat_tables([each.requests for each in runs]),
+        pa.concat_tables([each.timeline for each in runs]),
+        [_pool_cost(each) for each in prepared.deployments],
+        _service_levels(prepared.scenario),
+        runs[0].window,
+        flags=flags,
+        load_factors=load_factors,
+    )
+
+
+def flags_of(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:
+    """Return the honesty flags of the replications of one scenario."""
+    prepared, window = runs[0].prepared, runs[0].window
+    requests = pa.concat_tables([each.requests for each in runs])
+    timeline = pa.concat_tables([each.timeline for each in runs])
+    flags = honesty_flags(requests, timeline, window, load_factors)
+    _, seen = labels(requests, "class")
+    flags += [
+        Flag("few_samples", f"class {name}", "no request came at all; raise its rate, or lengthen the run")
+        for name in prepared.scenario.spec.traffic
+        if name not in seen
+    ]
+    flags += [
+        Flag("no_price", f"pool {each.pool}", f"{each.hardware} has no price on the terms that the scenario accepts")
+        for each in prepared.deployments
+        if each.price is None
+    ]
+    flags += [
+        Flag("specification_only", f"pool {each.pool}", f"{each.hardware} rests on announcements or claims, not on "
+             "measurements: read its figures as a scenario")
+        for each in prepared.deployments
+        if each.specification_only
+    ]  # fmt: skip
+    return flags
+
+
+def load_factors_of(runs: Sequence[Run]) -> dict[str, float]:
+    """Return offered load over mean-field capacity by pool, for the requests that were routed to it."""
+    window = runs[0].window
+    requests = pa.concat_tables([each.requests for each in runs])
+    offered = window.holds(numbers(requests, "arrival_s"))
+    pools, names = labels(requests, "pool")
+    lengths = [numbers(requests, column) for column in ("prompt_tokens", "cached_tokens", "output_tokens")]
+    factors = {}
+    for each in runs[0].prepared.deployments:
+        mine = offered & (pools == names.index(each.pool)) if each.pool in names else offered & False
+        if not mine.any():
+            continue
+        prompt, cached, output = (column[mine] for column in lengths)
+        rate = int(mine.sum()) / (window.duration_s * len(runs))
+        capacity = saturated_requests_per_s(each, request_mix(prompt, cached, output, each.window)) * each.replicas
+        factors[each.pool] = rate / capacity
+    return factors
+
+
+def _service_levels(scenario: Scenario) -> list[ServiceLevel]:
+    return [
+        (name, f"{level.metric}_s", level.quantile, level.limit)
+        for name in scenario.spec.traffic
+        for level in scenario.service_levels(name)
+    ]
+
+
+def _pool_cost(deployment: Deployment) -> PoolCost:
+    price = deployment.price
+    return PoolCost(
+        deployment.pool,
+        deployment.replicas * deployment.accelerators,
+        None if price is None else price.usd_per_hour,
+        "none" if price is None else price.basis.value,
+    )
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries()
