@@ -52,8 +52,10 @@ REQUESTS = (
     Column("replica", "int32", "1", "Replica within the pool, from 0; null if none took it.", nullable=True),
     Column("arrival_s", "float64", "s", "Arrival at the router, from the start of the run."),
     Column("admitted_s", "float64", "s", "First admission to a batch; null if it never happened.", nullable=True),
-    Column("first_token_s", "float64", "s", "First output token; null if it never happened.", nullable=True),
-    Column("finished_s", "float64", "s", "Last output token; null if it never happened.", nullable=True),
+    Column(
+        "first_token_s", "float64", "s", "First output token at the client; null if it never happened.", nullable=True
+    ),
+    Column("finished_s", "float64", "s", "Last output token at the client; null if it never happened.", nullable=True),
     Column("prompt_tokens", "int32", "tokens", "Length of the prompt, cached part included."),
     Column("cached_tokens", "int32", "tokens", "Part of the prompt found in a prefix cache."),
     Column("output_tokens", "int32", "tokens", "Length of the whole answer as the trace asks for it."),
