@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from sim.serving.roofline import (
-    ParameterCounts,
-    experts_touched,
-    kv_bytes_per_token,
-    parameter_counts,
-    state_bytes_per_sequence,
-    weight_bytes,
-)
+from sim.serving.parameter_counts import ParameterCounts, parameter_counts, weight_bytes
+from sim.serving.roofline import experts_touched, kv_bytes_per_token, state_bytes_per_sequence
 from sim.specs.hardware import NumberFormat
 from sim.specs.library import Library
 from sim.specs.model import GroupedQueryAttention, ModelSpec

@@ -18,7 +18,8 @@ from scipy.optimize import least_squares
 
 from sim.fidelity.mapping import System
 from sim.fidelity.mean_field import MeanField, Traffic, mean_field
-from sim.serving.step_time import StepRates, StepShape, step_rates
+from sim.serving.step_time import StepRates, step_rates
+from sim.serving.step_work import StepShape
 from sim.specs.hardware import NumberFormat
 from sim.specs.serving_stack import ServingStackSpec, StepTimeSpec
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from sim.serving.roofline import kv_bytes_per_token, parameter_counts, state_bytes_per_sequence
+from sim.serving.parameter_counts import parameter_counts
+from sim.serving.roofline import kv_bytes_per_token, state_bytes_per_sequence
 from sim.specs.errors import InputError, Problem
 from sim.specs.model import ArchitectureSpec
 

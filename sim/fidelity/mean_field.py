@@ -18,14 +18,8 @@ from sim.fidelity.mapping import System
 from sim.serving.capacity import request_mix
 from sim.serving.kv_cache import kv_capacity
 from sim.serving.roofline import window_tokens
-from sim.serving.step_time import (
-    StepRates,
-    StepShape,
-    attention_seconds,
-    linear_seconds,
-    sequence_seconds,
-    step_shape,
-)
+from sim.serving.step_time import StepRates, attention_seconds, linear_seconds, sequence_seconds
+from sim.serving.step_work import StepShape, step_shape
 from sim.specs.serving_stack import BatchingSpec
 
 FloatArray = NDArray[np.float64]

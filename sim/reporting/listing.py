@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from sim.demand.lengths import mean_length
-from sim.serving.roofline import (
-    kv_elements_per_token,
-    parameter_counts,
-    state_bytes_per_sequence,
-    window_tokens,
-)
+from sim.serving.parameter_counts import parameter_counts
+from sim.serving.roofline import kv_elements_per_token, state_bytes_per_sequence, window_tokens
 from sim.specs.errors import InputError, Problem
 from sim.specs.hardware import HardwareSpec, NumberFormat, PriceBasis
 from sim.specs.library import Library

@@ -5,13 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sim.serving.roofline import (
-    format_bytes,
-    is_windowed,
-    parameter_counts,
-    recurrent_state_bytes_per_sequence,
-    window_tokens,
-)
+from sim.serving.parameter_counts import format_bytes, parameter_counts
+from sim.serving.roofline import is_windowed, recurrent_state_bytes_per_sequence, window_tokens
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import NumberFormat
 from sim.specs.model import ArchitectureSpec, Attention, GroupedQueryAttention, MultiHeadLatentAttention

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sim.fidelity.import_model import architecture_of, import_model
-from sim.serving.roofline import parameter_counts
+from sim.serving.parameter_counts import parameter_counts
 from sim.specs.errors import InputError
 from sim.specs.library import Library, builtin_root
 from sim.specs.model import ArchitectureSpec, ModelSpec

@@ -16,12 +16,12 @@ from sim.serving.deployment import (
     Deployment,
     deploy,
     fixed_point,
-    formats_of,
     pool_records,
     price_of,
     specification_only,
 )
 from sim.serving.kv_cache import Formats
+from sim.serving.pool_checks import formats_of
 from sim.serving.state import FRACTION_BITS
 from sim.specs.errors import InputError, Problem
 from sim.specs.fleet import PoolSpec

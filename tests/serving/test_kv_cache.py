@@ -8,7 +8,8 @@ import math
 import pytest
 
 from sim.serving.kv_cache import Formats, kv_capacity, kv_elements_per_accelerator, weight_bytes_per_accelerator
-from sim.serving.roofline import kv_elements_per_token, parameter_counts, weight_bytes
+from sim.serving.parameter_counts import parameter_counts, weight_bytes
+from sim.serving.roofline import kv_elements_per_token
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import NumberFormat
 from sim.specs.library import Library, builtin_root

@@ -12,20 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.serving.parameter_counts import format_bytes, parameter_counts, weight_bytes
 from sim.serving.roofline import (
     body_flops_per_token,
     decode_attention_flops_per_context_token,
     experts_touched,
-    format_bytes,
     gated_delta_net_flops_per_token,
     kv_bytes_per_token,
     kv_elements_per_token,
     output_projection_flops_per_token,
-    parameter_counts,
     prefill_attention_flops_per_pair,
     recurrent_state_bytes_per_sequence,
     state_bytes_per_sequence,
-    weight_bytes,
     window_attention_flops_per_context_token,
     window_kv_bytes_per_token,
     window_prefill_attention_flops_per_pair,

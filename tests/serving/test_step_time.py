@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.serving.kv_cache import Formats
-from sim.serving.roofline import parameter_counts
+from sim.serving.parameter_counts import parameter_counts
 from sim.serving.step_time import StepTime, smooth_maximum, tabulate_step_time
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import HardwareSpec, NumberFormat
