@@ -62,7 +62,7 @@ def generate_sessions(
     Returns
     -------
     Trace
-        With follow-ups and sessions, 0, 1, ... for those that begin in the run and -1, -2, ... for those before it,
+        With follow-ups and sessions, 0, 1, ... for those that begin in the run and -2, -3, ... for those before it,
         from the last one backwards; it may be empty.
 
     """
@@ -113,7 +113,7 @@ def _rows(
         output=calls.output[kept],
         follows=np.where(parent < 0, -1, place[parent]),
         gap_ns=np.where(parent < 0, 0, np.rint(calls.gap_s[kept] * NANOSECONDS)).astype(np.int64),
-        session=(-1 - number - calls.session[kept]) if past else (number + calls.session[kept]),
+        session=(-2 - number - calls.session[kept]) if past else (number + calls.session[kept]),
     )
 
 

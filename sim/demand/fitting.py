@@ -61,8 +61,9 @@ def session_steps(trace: Trace) -> SessionSteps:
         later = np.flatnonzero(trace.follows >= 0)
         gap_s = trace.gap_ns[later] / NANOSECONDS
         return SessionSteps(np.flatnonzero(trace.follows < 0), trace.follows[later], later, gap_s)
-    order = np.argsort(trace.session, kind="stable")
-    joined = np.diff(trace.session[order]) == 0
+    session = trace.session_groups()
+    order = np.argsort(session, kind="stable")
+    joined = np.diff(session[order]) == 0
     earlier, later = order[:-1][joined], order[1:][joined]
     first = np.sort(order[np.concatenate(([True], ~joined))])
     return SessionSteps(first, earlier, later, (trace.arrival_ns[later] - trace.arrival_ns[earlier]) / NANOSECONDS)
@@ -244,8 +245,7 @@ def _open_loop(document: dict[str, Any], trace: Trace) -> None:
 
 
 def _sessions(trace: Trace, steps: SessionSteps) -> dict[str, Any]:
-    session = trace.session
-    assert session is not None, "the caller has looked"
+    session = trace.session_groups()
     numbers, sizes = np.unique(np.unique(session, return_counts=True)[1], return_counts=True)
     shares = {int(number): round(float(size / sizes.sum()), 6) for number, size in zip(numbers, sizes, strict=True)}
     kept = trace.prompt_tokens[steps.earlier] + trace.output_tokens[steps.earlier]
@@ -283,7 +283,7 @@ def _sessions(trace: Trace, steps: SessionSteps) -> dict[str, Any]:
     return found
 
 
-def _call_numbers(session: npt.NDArray[np.int32]) -> IntArray:
+def _call_numbers(session: IntArray) -> IntArray:
     """Return the number of each request in its session, from 1."""
     order = np.argsort(session, kind="stable")
     starts = np.flatnonzero(np.concatenate(([True], np.diff(session[order]) != 0)))
@@ -304,8 +304,7 @@ def _by_call(numbers: IntArray, new: IntArray) -> dict[int, Any]:
 
 def _usual_length_s(trace: Trace, steps: SessionSteps) -> float:
     """Return the 95% quantile of the gaps of a session together [s], at least a minute."""
-    assert trace.session is not None, "the caller has looked"
-    _, place = np.unique(trace.session, return_inverse=True)
+    place = trace.session_groups()
     return max(float(np.quantile(np.bincount(place[steps.later], steps.gap_s), 0.95)), 60.0)
 
 

@@ -72,8 +72,7 @@ def goodness_of_fit(
         distance = float(stats.ks_2samp(recorded, drawn).statistic)
         checks.append(_row(f"KS of {name} tokens", "", "", distance))
         checks += [_quantile(name, quantile, recorded, drawn) for quantile in (0.1, 0.5, 0.9, 0.99)]
-    assert trace.session is not None, "a workload with sessions is compared with a trace that has them"
-    sizes = np.unique(trace.session, return_counts=True)[1]
+    sizes = np.bincount(trace.session_groups())
     expected = mean_calls(workload.sessions)
     checks.append(_row("calls per session", sizes.mean(), expected, expected / sizes.mean() - 1.0))
     checks += _growth(trace, calls.session, calls.prompt)
@@ -120,11 +119,11 @@ def _quantile(name: str, probability: float, recorded: IntArray, drawn: IntArray
 
 def _growth(trace: Trace, session: IntArray, prompt: IntArray) -> list[dict[str, Any]]:
     """Return the median context at some calls of those sessions that have so many."""
-    assert trace.session is not None, "the caller has looked"
-    order = np.argsort(trace.session, kind="stable")
+    session_of = trace.session_groups()
+    order = np.argsort(session_of, kind="stable")
     checks = []
     for call in (2, 10, 30, 80):
-        measured = _context_at(trace.session[order], trace.prompt_tokens[order], call)
+        measured = _context_at(session_of[order], trace.prompt_tokens[order], call)
         made = _context_at(session, prompt, call)
         if min(measured.size, made.size) >= 30:
             values = float(np.median(measured)), float(np.median(made))

@@ -92,9 +92,10 @@ def with_session_prefix(trace: Trace) -> Trace:
     """
     if trace.session is None:
         raise ValueError("the trace has no sessions")
-    order = np.argsort(trace.session, kind="stable")
+    session = trace.session_groups()
+    order = np.argsort(session, kind="stable")
     before, after = order[:-1], order[1:]
-    joined = trace.session[before] == trace.session[after]
+    joined = session[before] == session[after]
     left = (trace.prompt_tokens + trace.output_tokens)[before][joined]
     rows = after[joined]
     cached = trace.cached_tokens.copy()

@@ -86,7 +86,7 @@ def _moved(trace: Trace, seed: int, number: int) -> Trace:
 def _groups(trace: Trace) -> npt.NDArray[np.int64]:
     """Return a number from 0 for what stays together: sessions, else chains of follow-ups, else single requests."""
     if trace.session is not None:
-        return np.unique(trace.session, return_inverse=True)[1].astype(np.int64)
+        return trace.session_groups()
     root = np.arange(trace.requests)
     if trace.follows is None:
         return root

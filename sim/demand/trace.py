@@ -61,7 +61,7 @@ class Trace:
     """Time between that completion and this arrival, such as a tool's or a reader's time [ns]."""
 
     session: SessionArray | None = None
-    """Number of the session that a request belongs to; none where sessions are not known."""
+    """Number of the session that a request belongs to, -1 for a request of its own; none where all are."""
 
     def __post_init__(self) -> None:
         """Freeze the columns; raises ValueError when they differ in length, or follow-ups are not in order."""
@@ -106,6 +106,17 @@ class Trace:
         if self.session is not None:
             frame["session"] = self.session
         return frame
+
+    def session_groups(self) -> IntArray:
+        """Return a number from 0 for each session; requests of no session have numbers of their own, after them."""
+        if self.session is None:
+            return np.arange(self.requests)
+        known = self.session != -1
+        names, place = np.unique(self.session[known], return_inverse=True)
+        groups = np.empty(self.requests, np.int64)
+        groups[known] = place
+        groups[~known] = names.size + np.arange(int((~known).sum()))
+        return groups
 
     def scaled(self, time_factor: float) -> Self:
         """Return the trace with every arrival at `time_factor` times its instant; 0.5 doubles the load.
@@ -326,8 +337,16 @@ def trace_from_columns(
         output.values,
         None if follows is None else follows.values,
         None if gap is None else gap.values,
-        None if session is None else np.unique(session.values, return_inverse=True)[1].astype(np.int32),
+        None if session is None else _session_numbers(session.values),
     )
+
+
+def _session_numbers(names: IntArray) -> SessionArray:
+    """Return sessions numbered from 0 in the order of their names; -1 stays what has none."""
+    known = names != -1
+    numbers = np.full(names.size, -1, np.int32)
+    numbers[known] = np.unique(names[known], return_inverse=True)[1]
+    return numbers
 
 
 def merge_traces(traces: Sequence[Trace]) -> Trace:
@@ -385,16 +404,19 @@ def _merged_follow_ups(traces: Sequence[Trace]) -> tuple[IntArray | None, IntArr
 
 
 def _merged_sessions(traces: Sequence[Trace], order: npt.NDArray[np.intp]) -> SessionArray | None:
-    """Return the sessions of all traces, numbered on; requests without one become sessions of their own."""
+    """Return the sessions of all traces, numbered on from 0; requests without one stay without."""
     if all(trace.session is None for trace in traces):
         return None
-    numbers, first = [], 0
+    numbers, first = [np.empty(0, np.int32)], 0
     for trace in traces:
-        own = np.arange(trace.requests, dtype=np.int32) if trace.session is None else trace.session
-        if own.size:
-            numbers.append(own + np.int32(first - int(own.min())))
-            first += int(own.max()) - int(own.min()) + 1
-    return np.concatenate([np.empty(0, np.int32), *numbers])[order]
+        own = np.full(trace.requests, -1, np.int32) if trace.session is None else trace.session
+        known = own != -1
+        if known.any():
+            lowest, highest = int(own[known].min()), int(own[known].max())
+            own = np.where(known, own + np.int32(first - lowest), np.int32(-1))
+            first += highest - lowest + 1
+        numbers.append(own)
+    return np.concatenate(numbers)[order]
 
 
 def _late(arrival: Column) -> BoolArray:

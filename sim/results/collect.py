@@ -42,6 +42,7 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
             "replication": np.full(count, replication, np.int32),
             "request_id": sent.astype(np.int64),
             "class": _text(records["class_index"], plan.trace.classes),
+            "session": np.full(count, -1, np.int32) if plan.trace.session is None else plan.trace.session[sent],
             "model": _text(np.where(absent, asked, pool), [each.model for each in plan.deployments]),
             "pool": _text(pool, [each.pool for each in plan.deployments], absent),
             "replica": pa.array((replica - first_replica[pool]).astype(np.int32), mask=absent),

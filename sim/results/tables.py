@@ -21,7 +21,7 @@ ARROW_TYPES = {
     "string": pa.dictionary(pa.int32(), pa.string()),
 }
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by one whenever a column is renamed, removed or changes its meaning."""
 
 OUTCOMES = ("finished", "rejected", "timed_out", "unfinished")
@@ -47,6 +47,7 @@ REQUESTS = (
     Column("replication", "int32", "1", "Number of the replication, from 0."),
     Column("request_id", "int64", "1", "Row of the request in the trace, the same for every fleet."),
     Column("class", "string", "1", "Traffic class of the request."),
+    Column("session", "int32", "1", "Session that the request belongs to, the same for every fleet; -1 if none."),
     Column("model", "string", "1", "Model that was asked for."),
     Column("pool", "string", "1", "Pool that took the request; null if none did.", nullable=True),
     Column("replica", "int32", "1", "Replica within the pool, from 0; null if none took it.", nullable=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -194,3 +195,14 @@ def test_one_late_row_is_one_problem() -> None:
     with pytest.raises(InputError) as error:
         trace_from_arrays([0, 10, 5, 10, 11], [1] * 5, [1] * 5)
     assert len(error.value.problems) == 1
+
+
+def test_sessions_are_numbered_on_when_traces_merge_and_requests_without_stay_without() -> None:
+    plain = trace_from_arrays([0, 10], [5, 5], [1, 1])
+    first = replace(trace_from_arrays([1, 2, 3], [5, 5, 5], [1, 1, 1]), session=np.array([-3, -1, 0], np.int32))
+    second = replace(trace_from_arrays([4, 5], [5, 5], [1, 1]), session=np.array([7, 7], np.int32))
+    merged = merge_traces([plain, first, second])
+    assert merged.session is not None
+    assert merged.session.tolist() == [-1, 0, -1, 3, 4, 4, -1]
+    assert merged.session_groups().tolist() == [3, 0, 4, 1, 2, 2, 5]
+    assert plain.session_groups().tolist() == [0, 1]

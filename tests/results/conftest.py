@@ -24,6 +24,7 @@ def build_requests(arrival_s: npt.ArrayLike, **columns: object) -> pd.DataFrame:
         "replication": 0,
         "request_id": np.arange(rows),
         "class": "chat",
+        "session": -1,
         "model": "small",
         "pool": "main",
         "replica": 0,

@@ -97,6 +97,15 @@ def test_every_request_of_the_trace_is_a_row_as_it_was_sent() -> None:
     assert table["outcome"].value_counts().to_dict() == {"finished": trace.requests - 1, "rejected": 1}
 
 
+def test_rows_carry_the_session_of_the_trace_and_minus_one_without() -> None:
+    plan, outcome = finished()
+    assert set(requests_of(plan, outcome)["session"]) == {-1}
+    session = np.arange(plan.trace.requests, dtype=np.int32) // 3
+    session[7] = -1
+    with_sessions = dataclasses.replace(plan, trace=dataclasses.replace(plan.trace, session=session))
+    assert requests_of(with_sessions, outcome)["session"].tolist() == session.tolist()
+
+
 def test_replicas_are_numbered_within_their_pool() -> None:
     plan, outcome = finished()
     table = requests_of(plan, outcome).drop(index=5)

@@ -186,13 +186,13 @@ def test_reading_what_is_no_result(tmp_path, tables):
     manifest = tmp_path / "manifest.json"
     for text, message in (
         ("{", "not readable"),
-        ("[]", "schema version 1 is needed, none found"),
-        ('{"result_schema_version": 99}', "schema version 1 is needed, version 99 found"),
+        ("[]", "schema version 2 is needed, none found"),
+        ('{"result_schema_version": 99}', "schema version 2 is needed, version 99 found"),
     ):
         manifest.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_results(tmp_path)
-    manifest.write_text('{"result_schema_version": 1}')
+    manifest.write_text('{"result_schema_version": 2}')
     (tmp_path / "requests.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ValueError, match=r"requests\.parquet: not a table of this program"):
         read_results(tmp_path)
