@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sim.planning.cost import owning_terms
+from sim.planning.demand import Demand, demand
 from sim.planning.horizon import (
     Horizon,
     PricePath,
@@ -28,9 +29,7 @@ from sim.planning.program import FloatArray, IntArray, Market
 from sim.planning.service_cost import (
     HOURS_PER_MONTH,
     SECONDS_PER_HOUR,
-    Demand,
     api_usd_per_request,
-    demand,
     replica_rate,
 )
 from sim.specs.horizon import PolicyName

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sim.planning.alternatives import Alternative, alternatives
 from sim.planning.back_test import back_test
+from sim.planning.demand import Demand
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, planned_market, under_policy
@@ -22,7 +23,6 @@ from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
 from sim.planning.procurement import Procurement, procure, shortfall
 from sim.planning.program import FloatArray, Market, build
 from sim.planning.rehearsal import Rehearsed, missed, rehearse
-from sim.planning.service_cost import Demand
 from sim.planning.viability import first_months, viability_rows
 from sim.specs.horizon import PolicyName
 from sim.version import __version__

@@ -1,4 +1,4 @@
-"""What a request costs in a month by the cheapest way to serve it, and how demand answers to that."""
+"""What a request costs in a month by the cheapest way to serve it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,6 @@ from sim.specs.horizon import LeverName
 SECONDS_PER_HOUR = 3600.0
 HOURS_PER_MONTH = 730.5
 """Hours of a mean month, by which rent and running cost are paid [h]."""
-
-MOST_ITERATIONS = 200
-TOLERANCE = 1e-6
-"""Relative change of demand at which the fixed point is found [1]."""
 
 
 @dataclass(frozen=True)
@@ -171,122 +167,117 @@ def service_cost(
     Owning is priced at the annuity of the purchase, as if the accelerator were used over its whole life.
 
     """
-    api = api_usd_per_request(horizon, case, month, path) if with_api else None
+    return cheapest(offers(horizon, case, month, levers, path, with_api, capacity), rate_per_s)
+
+
+@dataclass(frozen=True)
+class OwnOffer:
+    """One accelerator on some terms, before it is known how many replicas there are."""
+
+    kind: str
+    """`owned` or `rented`."""
+
+    accelerator: str
+    """Accelerator."""
+
+    term: str
+    """Rental term, empty where there is none."""
+
+    accelerators: int
+    """Accelerators of a replica."""
+
+    served_per_s: float
+    """Requests that a replica serves [requests/s]."""
+
+    usd_per_hour: float
+    """Price [USD per accelerator-hour]."""
+
+
+@dataclass(frozen=True)
+class Offers:
+    """All ways to serve a use case in a month, at any demand."""
+
+    peak: float
+    """Busiest hour of a busy day over the mean rate [1]."""
+
+    models: tuple[tuple[str, float, tuple[OwnOffer, ...]], ...]
+    """Model, its share of the requests, and its own ways."""
+
+    api: str
+    """Name of the API model."""
+
+    api_usd_per_request: float | None
+    """Its price; none where it is not one of the ways [USD]."""
+
+
+def offers(
+    horizon: Horizon,
+    case: str,
+    month: datetime.date,
+    levers: frozenset[LeverName],
+    path: PricePath = "base",
+    with_api: bool = True,
+    capacity: Capacity = coefficient,
+) -> Offers:
+    """Return all ways to serve a use case in a month; parameters as in `service_cost`."""
+    return Offers(
+        peak_over_mean(horizon, case),
+        tuple(
+            (model, share, tuple(_own_offers(horizon, case, model, month, levers, path, capacity)))
+            for model, share in model_shares(horizon, case, month, levers).items()
+        ),
+        horizon.spec.use_cases[case].api or "",
+        api_usd_per_request(horizon, case, month, path) if with_api else None,
+    )
+
+
+def cheapest(found: Offers, rate_per_s: float | None = None) -> ServiceCost:
+    """Return what a request costs by the cheapest way at a mean demand; none means a very large one [requests/s]."""
     total = 0.0
     chosen = []
-    for model, share in model_shares(horizon, case, month, levers).items():
+    for model, share, own in found.models:
         rate = None if rate_per_s is None else rate_per_s * share
-        ways = list(_own_ways(horizon, case, model, month, levers, path, rate, capacity))
-        if api is not None:
-            ways.append(Way("api", horizon.spec.use_cases[case].api or "", "", model, api, 1.0))
-        if not ways:
+        best: tuple[float, float, OwnOffer | None] | None = None
+        for each in own:
+            served = each.served_per_s
+            load = 1.0 / found.peak
+            if rate is not None and rate > 0.0:
+                load = rate / (math.ceil(rate * found.peak / served - 1e-9) * served)
+            usd = each.usd_per_hour * (each.accelerators / (served * load * SECONDS_PER_HOUR))
+            if best is None or usd < best[0]:
+                best = usd, load, each
+        if found.api_usd_per_request is not None and (best is None or found.api_usd_per_request < best[0]):
+            best = found.api_usd_per_request, 1.0, None
+        if best is None:
             return ServiceCost(math.inf, ())
-        best = min(ways, key=lambda way: way.usd_per_request)
-        chosen.append((share, best))
-        total += share * best.usd_per_request
+        usd, load, offer = best
+        way = (
+            Way("api", found.api, "", model, usd, load)
+            if offer is None
+            else Way(offer.kind, offer.accelerator, offer.term, model, usd, load)
+        )
+        chosen.append((share, way))
+        total += share * usd
     return ServiceCost(total, tuple(chosen))
 
 
-def _own_ways(
+def _own_offers(
     horizon: Horizon,
     case: str,
     model: str,
     month: datetime.date,
     levers: frozenset[LeverName],
     path: PricePath,
-    rate_per_s: float | None,
     capacity: Capacity,
-) -> Iterator[Way]:
-    peak = peak_over_mean(horizon, case)
+) -> Iterator[OwnOffer]:
     for name in hardware_on_offer(horizon, month, levers):
         accelerators, served = replica_rate(horizon, case, model, name, month, levers, capacity)
         if not accelerators:
             continue
-        load = 1.0 / peak
-        if rate_per_s is not None and rate_per_s > 0.0:
-            load = rate_per_s / (math.ceil(rate_per_s * peak / served - 1e-9) * served)
-        per_dollar = accelerators / (served * load * SECONDS_PER_HOUR)
         own = owning(horizon, name, month, path)
         if own is not None and horizon.spec.hardware[name].supply.value > 0:
-            yield Way("owned", name, "", model, own.total_usd_per_hour * per_dollar, load)
+            yield OwnOffer("owned", name, "", accelerators, served, own.total_usd_per_hour)
         for term in horizon.spec.terms:
             price = rent_usd_per_hour(horizon, name, term, month, path)
             if price is not None:
-                yield Way("rented", name, term, model, price * per_dollar, load)
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Demand of a use case in a month."""
-
-    at_constant_price_per_s: float
-    """Mean rate if nothing had become cheaper since the first month [requests/s]."""
-
-    rate_per_s: float
-    """Mean rate at the unit cost of the month [requests/s]."""
-
-    rebound: float
-    """Second over first, less one [1]."""
-
-    taken_back: float
-    """Share of what the cheaper unit would have saved that the extra demand spends again; NaN if nothing was [1]."""
-
-
-def respond(base_per_s: float, usd_then: float, cost: Callable[[float], float], exponent: float) -> float:
-    """Return the demand at which demand and unit cost agree [requests/s].
-
-        D = D_base (u(D) / u_then) ^ (elasticity x pass-through)
-
-    Parameters
-    ----------
-    base_per_s : float
-        Demand at the reference cost [requests/s].
-    usd_then : float
-        Reference cost per request [USD].
-    cost : callable
-        Cost per request u at a demand [USD].
-    exponent : float
-        Elasticity times pass-through, not positive [1].
-
-    Damped iteration on the logarithm. A lumpy cost can have no fixed point, only a jump across it: the iteration then
-    settles on the jump, to within its step.
-
-    """
-    if exponent == 0.0 or not math.isfinite(usd_then) or base_per_s <= 0.0:
-        return base_per_s
-    level = 0.0
-    step = 0.5
-    previous = 0.0
-    for _ in range(MOST_ITERATIONS):
-        unit = cost(base_per_s * math.exp(level))
-        if not math.isfinite(unit):
-            return base_per_s
-        wanted = exponent * math.log(unit / usd_then)
-        change = wanted - level
-        if abs(change) < TOLERANCE:
-            break
-        if change * previous < 0.0:
-            step *= 0.7
-        level += step * change
-        previous = change
-    return base_per_s * math.exp(level)
-
-
-def demand(
-    horizon: Horizon, case: str, month: datetime.date, levers: frozenset[LeverName], path: PricePath = "base"
-) -> Demand:
-    """Return the demand of a use case in a month, with its answer to cost."""
-    described = horizon.spec.use_cases[case]
-    start = horizon.spec.start
-    base = described.rate.value * change_factor(described.growth, start, month)
-    exponent = described.elasticity.value * described.pass_through.value
-    then = service_cost(horizon, case, start, levers, path, described.rate.value).usd_per_request
-
-    def unit(rate_per_s: float) -> float:
-        return service_cost(horizon, case, month, levers, path, rate_per_s).usd_per_request
-
-    rate = respond(base, then, unit, exponent)
-    saved = base * (then - unit(base))
-    spent = base * then - rate * unit(rate)
-    taken_back = 1.0 - spent / saved if saved > 0.0 and math.isfinite(saved) else math.nan
-    return Demand(base, rate, rate / base - 1.0, taken_back)
+                yield OwnOffer("rented", name, term, accelerators, served, price)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from sim.planning.coefficients import Coefficient, Service, coefficient, requests_of
+from sim.planning.demand import respond
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.levers import quick_coefficient, serving_usd
-from sim.planning.service_cost import replica_rate, respond, service_cost
+from sim.planning.service_cost import replica_rate, service_cost
 
 day = datetime.date
 LATE = day(2027, 12, 1)
