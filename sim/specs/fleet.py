@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from sim.specs.control import REPLICA_LIMIT as REPLICA_LIMIT
+from sim.specs.control import (
+    AdmissionSpec,
+    Autoscaling,
+    ColdStartSpec,
+    PoolPowerSpec,
+    ReplicaCount,
+    SpillOverSpec,
+)
 from sim.specs.hardware import NumberFormat, PriceBasis
+from sim.specs.memory import HandOverSpec, HostMemorySpec, PrefixCacheSpec
+from sim.specs.reliability import FailuresSpec, OutageSpec, RollOutSpec
 from sim.specs.spec import Key, PositiveInteger, Spec
 from sim.specs.units import Bytes, UsdPerHour
 from sim.specs.workload import WholeTokens
-
-REPLICA_LIMIT = 100_000
 
 
 class ParallelismSpec(Spec):
@@ -56,7 +65,7 @@ class PoolSpec(Spec):
     model: str
     """Name of a model."""
 
-    replicas: Annotated[int, Field(gt=0, le=REPLICA_LIMIT, strict=True)]
+    replicas: ReplicaCount
     """Serving instances."""
 
     serving_stack: str = "shared"
@@ -94,3 +103,56 @@ class PoolSpec(Spec):
 
     price_basis: tuple[PriceBasis, ...] = ()
     """Terms in order of preference, instead of the scenario's."""
+
+    prefix_cache: PrefixCacheSpec | None = None
+    """Cache of prefixes on each replica; none means that a request finds all the cached tokens of its trace."""
+
+    swap: HostMemorySpec | None = None
+    """Host memory to which the KV of preempted sequences goes; none means that it is computed anew."""
+
+    hand_over: HandOverSpec | None = None
+    """Makes this a pool for prompts, whose answers another pool generates."""
+
+    admission: AdmissionSpec | None = None
+    """When requests are refused; none means never."""
+
+    spill_over: SpillOverSpec | None = None
+    """Where requests go when the pool is full; none means that they wait."""
+
+    autoscaling: Autoscaling | None = None
+    """How the number of ready replicas follows the load, from `replicas` on; none means that it stays."""
+
+    cold_start: ColdStartSpec | None = None
+    """What a replica needs before it serves, after scaling, repair and roll-out; none means ready at once."""
+
+    failures: FailuresSpec | None = None
+    """Random failures; none means none."""
+
+    outages: tuple[OutageSpec, ...] = ()
+    """Failures and maintenance at stated times."""
+
+    roll_outs: tuple[RollOutSpec, ...] = ()
+    """New versions, brought to the replicas group by group."""
+
+    power: PoolPowerSpec = PoolPowerSpec()
+    """Power of hosts and limits of racks."""
+
+    @property
+    def most_replicas(self) -> int:
+        """Return the replicas that the pool can ever have."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.maximum
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the pools and APIs to which this pool sends requests on."""
+        return tuple(each.to for each in (self.hand_over, self.spill_over) if each is not None)
+
+    @model_validator(mode="after")
+    def _start_is_within_the_scale(self) -> Self:
+        scale = self.autoscaling
+        if scale is not None and not scale.minimum <= self.replicas <= scale.maximum - scale.warm_spares:
+            raise ValueError(
+                f"replicas must start from minimum to maximum without warm spares, "
+                f"{scale.minimum} to {scale.maximum - scale.warm_spares}"
+            )
+        return self

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sim.specs.spec import Date, Document, Fraction, PositiveInteger, Sourced, Spec
+from sim.specs.reliability import ReliabilitySpec
+from sim.specs.spec import Date, Document, Fraction, PositiveFraction, PositiveInteger, Sourced, Spec
 from sim.specs.units import (
     PositiveBytes,
     PositiveBytesPerSecond,
@@ -56,6 +57,9 @@ class PowerSpec(Spec):
 
     idle_fraction: Sourced[Fraction] | None = None
     """Idle power as a fraction of thermal design power [1]."""
+
+    speed_elasticity: Sourced[PositiveFraction] | None = None
+    """Exponent by which the speed of steps follows the power above idle under a power cap [1]."""
 
     all_in: Sourced[PositiveWatts] | None = None
     """Power at the utility meter per accelerator with its share of host, network and cooling [W]."""
@@ -151,6 +155,9 @@ class HardwareSpec(Document):
 
     power: PowerSpec = PowerSpec()
     """Power."""
+
+    reliability: ReliabilitySpec = ReliabilitySpec()
+    """Failures; absent where nothing is known."""
 
     prices: PricesSpec = PricesSpec()
     """Prices."""

@@ -10,12 +10,14 @@ from typing import Any, Self
 
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.fleet import PoolSpec
+from sim.specs.fleet_checks import fleet_problems, targets
 from sim.specs.hardware import HardwareSpec
 from sim.specs.library import Found, Library, default_library, located, name_problems
 from sim.specs.model import ModelSpec
 from sim.specs.reading import RawDocument, validate
 from sim.specs.scenario import ScenarioSpec
 from sim.specs.serving_stack import ServingStackSpec
+from sim.specs.simulated import awaited_problems
 from sim.specs.wording import Location, known_keys
 from sim.specs.workload import ServiceLevelSpec, WorkloadSpec
 
@@ -99,7 +101,9 @@ class Scenario:
         return () if workload is None else self.workloads[workload].service_levels
 
     def classes_served(self, pool: str) -> tuple[str, ...]:
-        """Return the traffic classes that a pool serves."""
+        """Return the traffic classes that routers send to a pool; none where it takes what other pools send on."""
+        if pool in targets(self.spec.fleet):
+            return ()
         return self.spec.fleet[pool].serves or tuple(self.spec.traffic)
 
     def trace_file(self, traffic_class: str) -> Path | None:
@@ -143,6 +147,9 @@ class Scenario:
                 continue
             found[kind][name] = document.spec
             fingerprints.update(document.fingerprints)
+        if spec is not None:
+            problems += fleet_problems(spec, raw, found["hardware"])
+            problems += awaited_problems(spec, raw)
         if spec is None or problems:
             raise InputError(problems)
         return cls(
@@ -309,8 +316,14 @@ def _class_problems(raw: RawDocument) -> Iterator[Problem]:
             yield raw.problem("service level for a class that has no traffic", ("service_levels", name), None, remedy)
     pools = _entries(raw.data, "fleet")
     served: set[str] = set()
+    sent_on = {
+        entry.get("to")
+        for _, pool in pools
+        for entry in (pool.get("hand_over"), pool.get("spill_over"))
+        if isinstance(entry, dict)
+    }
     for name, pool in pools:
-        serves = pool.get("serves") or classes
+        serves = pool.get("serves") or ([] if name in sent_on else classes)
         for traffic_class in serves if isinstance(serves, list | tuple) else classes:
             if isinstance(traffic_class, str) and traffic_class not in classes:
                 remedy = suggest(traffic_class, map(str, classes))

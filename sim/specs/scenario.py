@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from sim.specs.control import ApiSpec, ReservedShare, RetriesSpec, RoutingSpec, SiteSpec, TimeoutSpec
 from sim.specs.fleet import PoolSpec
 from sim.specs.hardware import PriceBasis
 from sim.specs.spec import Document, Key, NonNegativeInteger, Number, OwnKey, PositiveNumber, Spec
 from sim.specs.units import PositiveSeconds, RequestsPerSecond, Seconds
 from sim.specs.workload import ServiceLevelSpec
 
-RouterName = Literal["round_robin", "least_outstanding", "power_of_two"]
+RouterName = Literal["round_robin", "least_outstanding", "least_kv", "power_of_two", "prefix_affinity"]
 
 LONGEST_RUN_S = 366 * 86400.0
 """Longest duration, warm-up or drain [s]."""
@@ -20,6 +21,7 @@ LONGEST_RUN_S = 366 * 86400.0
 TIMELINE_LIMIT = 1_000_000
 """Most rows of the timeline of one pool."""
 
+_POLICIES = ("deadline", "priority", "reserved_share", "retries", "timeout")
 _COMMON_TO_ALTERNATIVES = ("alternatives", "duration", "kind", "name", "seed", "start_hour", "traffic")
 
 
@@ -29,8 +31,14 @@ def _within_a_year(seconds: float) -> float:
     return seconds
 
 
+def _is_policy(keys: list[str]) -> bool:
+    """Return whether a path changes how a class is treated, and not what it asks for."""
+    return len(keys) > 2 and keys[0] == "traffic" and keys[2] in _POLICIES
+
+
 def _same_traffic(delta: dict[str, Any]) -> dict[str, Any]:
-    common = sorted({path.split(".")[0] for path in delta}.intersection(_COMMON_TO_ALTERNATIVES))
+    paths = [path.split(".") for path in delta]
+    common = sorted({keys[0] for keys in paths if not _is_policy(keys)}.intersection(_COMMON_TO_ALTERNATIVES))
     if common:
         raise ValueError(
             f"an alternative cannot change {', '.join(common)}: all alternatives meet the same requests; "
@@ -60,6 +68,19 @@ class TrafficSpec(Spec):
     priority: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
     """Class of service: a lower number is admitted first, and takes the place of a higher one where there is none."""
 
+    deadline: PositiveSeconds | None = None
+    """Time after arrival by which an answer is due: within a priority, the earliest due is admitted first, and those
+    without a deadline last; none means first come, first served [s]."""
+
+    reserved_share: ReservedShare | None = None
+    """Part of each replica's sequence slots and KV memory that other classes may not take; none means none [1]."""
+
+    timeout: TimeoutSpec | None = None
+    """When clients give up; none means never."""
+
+    retries: RetriesSpec | None = None
+    """What clients do after a rejection or a timeout; none means that they go away."""
+
     @model_validator(mode="after")
     def _something_to_send(self) -> Self:
         if self.workload is None and self.trace is None:
@@ -83,6 +104,15 @@ class ScenarioSpec(Document):
 
     router: RouterName = "least_outstanding"
     """How requests are spread over the replicas that serve their class."""
+
+    routing: RoutingSpec = RoutingSpec()
+    """What routers know and respect."""
+
+    apis: dict[OwnKey, ApiSpec] = Field(default_factory=dict)
+    """Services to which pools spill over, by name."""
+
+    site: SiteSpec = SiteSpec()
+    """What all pools share."""
 
     duration: Annotated[PositiveSeconds, AfterValidator(_within_a_year)]
     """Time during which synthetic requests arrive; a trace has its own."""

@@ -82,10 +82,15 @@ RATE = Dimension(
     {f"{word}/{per}": 1.0 / _TIME[per] for word in ("request", "requests") for per in ("s", "min", "h", "d")},
     "5 requests/s",
 )  # fmt: skip
+FREQUENCY = Dimension(
+    "failure rate", "failures/s",
+    {f"{word}/{per}": 1.0 / _TIME[per] for word in ("failure", "failures") for per in ("s", "min", "h", "d", "year")},
+    "0.11 failures/year",
+)  # fmt: skip
 PARAMETERS = Dimension(
     "number of parameters", "parameters", {"parameters": 1.0, "Mparameters": 1e6, "Gparameters": 1e9}, "8 Gparameters"
 )
-_DIMENSIONS = (BYTES, BANDWIDTH, COMPUTE, POWER, DURATION, MONEY, HOURLY_PRICE, TOKENS, RATE, PARAMETERS)
+_DIMENSIONS = (BYTES, BANDWIDTH, COMPUTE, POWER, DURATION, MONEY, HOURLY_PRICE, TOKENS, RATE, FREQUENCY, PARAMETERS)
 
 _NUMBER = r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _BARE_NUMBER = re.compile(rf"{_NUMBER}\s*")
@@ -170,6 +175,7 @@ Usd = Annotated[float, MONEY]
 UsdPerHour = Annotated[float, HOURLY_PRICE]
 Tokens = Annotated[float, TOKENS]
 RequestsPerSecond = Annotated[float, RATE]
+FailuresPerSecond = Annotated[float, FREQUENCY]
 Parameters = Annotated[float, PARAMETERS]
 PositiveBytes = Annotated[Bytes, AfterValidator(more_than_zero)]
 PositiveBytesPerSecond = Annotated[BytesPerSecond, AfterValidator(more_than_zero)]

@@ -17,6 +17,7 @@ from sim.specs.units import (
     BYTES,
     COMPUTE,
     DURATION,
+    FREQUENCY,
     HOURLY_PRICE,
     MONEY,
     PARAMETERS,
@@ -46,6 +47,11 @@ EXACT: dict[Dimension, dict[str, Fraction | int]] = {
     RATE: {
         f"{word}/{per}": Fraction(1, seconds)
         for word in ("request", "requests") for per, seconds in (("s", 1), ("min", 60), ("h", 3600), ("d", DAY))
+    },
+    FREQUENCY: {
+        f"{word}/{per}": Fraction(1, seconds)
+        for word in ("failure", "failures")
+        for per, seconds in (("s", 1), ("min", 60), ("h", 3600), ("d", DAY), ("year", 36525 * DAY // 100))
     },
     PARAMETERS: {"parameters": 1, "Mparameters": 10**6, "Gparameters": 10**9},
 }  # fmt: skip
