@@ -21,7 +21,8 @@ from typing import Any
 from sim.demand.arrivals import poisson_arrivals
 from sim.demand.lengths import sample_lengths
 from sim.demand.streams import stream
-from sim.demand.trace import NANOSECONDS, Trace, trace_from_arrays
+from sim.demand.trace import NANOSECONDS, Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.demand.trace_files import read_trace
 from sim.engine.run import RunPlan, run
 from sim.serving.deployment import LONGEST_SPAN, Deployment, deploy

@@ -20,8 +20,9 @@ from sim.demand.sessions import draw_sessions, session_tables
 from sim.demand.streams import stream
 from sim.specs.distributions import LengthDistribution, QuantileTableLengths
 from sim.specs.library import Library
+from sim.specs.prefixes import UncachedLengthsPrefix
 from sim.specs.spec import ASSUMPTION_SOURCE, Provenance
-from sim.specs.workload import UncachedLengthsPrefix, WorkloadSpec
+from sim.specs.workload import WorkloadSpec
 
 ROOT = Path(__file__).parents[1]
 NAMES = (

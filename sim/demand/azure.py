@@ -11,7 +11,8 @@ import numpy as np
 
 from sim.demand.row_problems import RowProblems
 from sim.demand.tabular import read_bytes, text_rows, whole_number
-from sim.demand.trace import NANOSECONDS, Column, Trace, trace_from_columns
+from sim.demand.trace import NANOSECONDS, Trace
+from sim.demand.trace_columns import Column, trace_from_columns
 from sim.specs.errors import InputError, Problem
 
 AZURE_HEADER = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")

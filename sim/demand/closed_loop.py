@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.demand.durations import duration_table
 from sim.demand.processes import Streams, arrival_instants, past_instants
 from sim.demand.sessions import (
     SESSIONS_PER_BLOCK,
@@ -17,22 +18,37 @@ from sim.demand.sessions import (
     session_tables,
 )
 from sim.demand.trace import NANOSECONDS, Trace
+from sim.specs.distributions import DurationDistribution
 from sim.specs.workload import WorkloadSpec
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
+NarrowArray = npt.NDArray[np.int32]
+
+
 class _Rows(NamedTuple):
     """Rows of a trace; `follows` counts within them."""
 
     arrival_ns: IntArray
-    prompt: IntArray
-    cached: IntArray
-    output: IntArray
+    prompt: NarrowArray
+    cached: NarrowArray
+    output: NarrowArray
     follows: IntArray
     gap_ns: IntArray
-    session: IntArray
+    session: NarrowArray
+    session_call: NarrowArray
+    session_calls: NarrowArray
+    prefix_group: NarrowArray
+    prefix_tokens: NarrowArray
+    patience_ns: IntArray
+
+
+def draw_patience(patience: DurationDistribution, count: int, streams: Streams) -> IntArray:
+    """Return longest waits [ns], shape (count,); the stream is `patience`."""
+    waits_s = duration_table(patience).at(streams("patience").random(count))
+    return np.rint(waits_s * NANOSECONDS).astype(np.int64)
 
 
 def generate_sessions(
@@ -80,17 +96,32 @@ def generate_sessions(
             def named(*names: str | int, _path: tuple[str | int, ...] = (group, block)) -> np.random.Generator:
                 return streams(*_path, *names)
 
-            parts.append(_rows(tables, instants[within], duration_s, named, within.start, group == "past"))
-    return _trace(parts, name)
+            started = _Started(instants[within], within.start, group == "past")
+            parts.append(_rows(tables, started, duration_s, workload.patience, named))
+    return _trace(parts, name, tables.instructions is not None, workload.patience is not None)
+
+
+class _Started(NamedTuple):
+    """A block of sessions: when they began, the number of the first one, and whether that was before the run."""
+
+    starts_s: FloatArray
+    number: int
+    past: bool
 
 
 def _rows(
-    tables: SessionTables, starts_s: FloatArray, duration_s: float, streams: Streams, number: int, past: bool
+    tables: SessionTables,
+    started: _Started,
+    duration_s: float,
+    patience: DurationDistribution | None,
+    streams: Streams,
 ) -> _Rows:
-    calls = draw_sessions(tables, starts_s.size, streams)
+    calls = draw_sessions(tables, started.starts_s.size, streams)
+    sizes = np.bincount(calls.session, minlength=started.starts_s.size)
+    call = np.arange(calls.session.size) - (np.cumsum(sizes) - sizes)[calls.session] + 1
     root = np.flatnonzero(calls.parent < 0)[calls.session]
-    begins_s = starts_s[calls.session]
-    if past:
+    begins_s = started.starts_s[calls.session]
+    if started.past:
         nominal = begins_s + nominal_times(calls, tables.spec.call_time.value)
         running = nominal >= 0.0
         inherits = running & (calls.parent >= 0)
@@ -106,14 +137,21 @@ def _rows(
     kept &= begins_s + fastest < duration_s
     place = np.cumsum(kept) - 1
     parent = calls.parent[kept]
+    session = calls.session[kept]
+    waits_ns = np.empty(0, np.int64) if patience is None else draw_patience(patience, sizes.size, streams)[session]
     return _Rows(
         arrival_ns=(begins_s[kept] * NANOSECONDS).astype(np.int64),
-        prompt=calls.prompt[kept],
-        cached=calls.cached[kept],
-        output=calls.output[kept],
+        prompt=calls.prompt[kept].astype(np.int32),
+        cached=calls.cached[kept].astype(np.int32),
+        output=calls.output[kept].astype(np.int32),
         follows=np.where(parent < 0, -1, place[parent]),
         gap_ns=np.where(parent < 0, 0, np.rint(calls.gap_s[kept] * NANOSECONDS)).astype(np.int64),
-        session=(-2 - number - calls.session[kept]) if past else (number + calls.session[kept]),
+        session=(-2 - started.number - session if started.past else started.number + session).astype(np.int32),
+        session_call=call[kept].astype(np.int32),
+        session_calls=sizes[session].astype(np.int32),
+        prefix_group=calls.prefix_group[kept],
+        prefix_tokens=calls.prefix_tokens[kept],
+        patience_ns=waits_ns,
     )
 
 
@@ -127,10 +165,10 @@ def _roots(parent: IntArray) -> IntArray:
         root = further
 
 
-def _trace(parts: list[_Rows], name: str) -> Trace:
+def _trace(parts: list[_Rows], name: str, prefixes: bool, patience: bool) -> Trace:
     if not parts:
         empty = np.empty(0, np.int64)
-        parts = [_Rows(empty, empty, empty, empty, empty, empty, empty)]
+        parts = [_Rows(*(empty for _ in _Rows._fields))]  # type: ignore[arg-type]
     before = np.cumsum([0, *(part.arrival_ns.size for part in parts)])
     arrival_ns = np.concatenate([part.arrival_ns for part in parts])
     # new sessions are in order already; those of the past are not
@@ -141,11 +179,14 @@ def _trace(parts: list[_Rows], name: str) -> Trace:
         [np.where(part.follows < 0, -1, part.follows + start) for part, start in zip(parts, before, strict=False)]
     )[order]
     np.copyto(follows, place[follows], where=follows >= 0)
+    del place
 
-    def joined(column: str) -> IntArray:
-        values: IntArray = np.concatenate([getattr(part, column) for part in parts])[order]
+    def joined(column: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = np.concatenate([getattr(part, column) for part in parts])[order]
         return values
 
+    optional = ["session", "session_call", "session_calls", "gap_ns"]
+    optional += ["prefix_group", "prefix_tokens"] * prefixes + ["patience_ns"] * patience
     return Trace(
         (name,),
         arrival_ns[order],
@@ -154,6 +195,5 @@ def _trace(parts: list[_Rows], name: str) -> Trace:
         joined("cached"),
         joined("output"),
         follows,
-        joined("gap_ns"),
-        joined("session").astype(np.int32),
+        **{column: joined(column) for column in optional},
     )

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from sim.demand.closed_loop import generate_sessions
+from sim.demand.closed_loop import draw_patience, generate_sessions
 from sim.demand.lengths import invert, length_table, sample_lengths
-from sim.demand.prefix import sample_cached
+from sim.demand.prefix import draw_shared, first_of_group, sample_cached
 from sim.demand.processes import Streams, arrival_instants
 from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS, Trace
+from sim.specs.prefixes import SharedPrefix
 from sim.specs.workload import WorkloadSpec
 
 IntArray = npt.NDArray[np.int64]
@@ -74,8 +75,18 @@ def generate_class(
     arrival_ns = (arrivals_s * NANOSECONDS).astype(np.int64)
     count = arrival_ns.size
     prompt, output = _lengths(workload, count, streams)
+    patience_ns = None if workload.patience is None else draw_patience(workload.patience, count, streams)
+    classes = np.zeros(count, np.int16)
+    if isinstance(workload.prefix, SharedPrefix):
+        shared = draw_shared(workload.prefix, count, streams("prefix"))
+        cached = np.where(first_of_group(shared.group), 0, shared.tokens)
+        return Trace(
+            (name,), arrival_ns, classes, prompt + shared.tokens, cached, output,
+            prefix_group=shared.group.astype(np.int32), prefix_tokens=shared.tokens.astype(np.int32),
+            patience_ns=patience_ns,
+        )  # fmt: skip
     cached = sample_cached(workload.prefix, prompt, streams("prefix"))
-    return Trace((name,), arrival_ns, np.zeros(count, np.int16), prompt, cached, output)
+    return Trace((name,), arrival_ns, classes, prompt, cached, output, patience_ns=patience_ns)
 
 
 def _lengths(workload: WorkloadSpec, count: int, streams: Streams) -> tuple[IntArray, IntArray]:

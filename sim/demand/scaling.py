@@ -69,7 +69,7 @@ def grown(trace: Trace, factor: float, seed: int) -> Trace:
     if rest > 0.0 or not copies:
         source = trace if whole == 0 else _moved(trace, seed, whole)
         copies.append(thinned(source, rest, seed))
-    return merge_traces(copies)
+    return merge_traces(copies, common_prefixes=True)
 
 
 def _moved(trace: Trace, seed: int, number: int) -> Trace:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sim.demand.durations import DurationTable, count_table, duration_table
 from sim.demand.lengths import LengthTable, invert, length_table
+from sim.demand.prefix import draw_groups, popularity_table, shared_lengths
 from sim.specs.sessions import SessionsSpec, SpokenGap
 from sim.specs.workload import WorkloadSpec
 
@@ -50,6 +51,12 @@ class Calls(NamedTuple):
     way: npt.NDArray[np.int16]
     """Kind of follow-up, a position in `follow_ups`; -1 for first calls."""
 
+    prefix_group: npt.NDArray[np.int32]
+    """Instructions with which the prompt begins, -1 where no other session has them."""
+
+    prefix_tokens: npt.NDArray[np.int32]
+    """Their length; 0 without a group [tokens]."""
+
 
 class SessionTables(NamedTuple):
     """The distributions of a workload with sessions, tabulated once."""
@@ -58,6 +65,8 @@ class SessionTables(NamedTuple):
     calls: LengthTable
     first: LengthTable
     instructions: LengthTable | None
+    popularity: FloatArray | None
+    variants: IntArray | None
     output: LengthTable
     shares: FloatArray
     new: tuple[tuple[tuple[int, LengthTable], ...], ...]
@@ -75,13 +84,15 @@ def session_tables(workload: WorkloadSpec) -> SessionTables:
     ways = tuple(spec.follow_ups.values())
     shares = np.cumsum([way.share.value for way in ways])
     shares /= shares[-1]
-    compaction = spec.compaction
+    compaction, popularity = spec.compaction, spec.instructions_popularity
     steps = compaction.hazards if compaction is not None else ()
     return SessionTables(
         spec=spec,
         calls=count_table(spec.calls),
         first=length_table(workload.prompt_tokens),
         instructions=None if spec.instructions_tokens is None else length_table(spec.instructions_tokens),
+        popularity=None if popularity is None else popularity_table(popularity),
+        variants=_variants(spec),
         output=length_table(workload.output_tokens),
         shares=shares,
         new=tuple(
@@ -97,6 +108,34 @@ def session_tables(workload: WorkloadSpec) -> SessionTables:
         hazards=np.array([0.0, *(step.hazard for step in steps)]),
         summary=length_table(compaction.context_tokens) if compaction is not None else None,
     )
+
+
+def _variants(spec: SessionsSpec) -> IntArray | None:
+    """Return the lengths of different instructions, most popular first; None where they go by length."""
+    if spec.instructions_popularity is None or spec.instructions_tokens is None:
+        return None
+    return shared_lengths(length_table(spec.instructions_tokens), spec.instructions_popularity.groups)
+
+
+class Instructions(NamedTuple):
+    """What the prompts of sessions begin with, each of shape (sessions,)."""
+
+    tokens: IntArray
+    """Length, 0 for none [tokens]."""
+
+    group: IntArray
+    """Number of those that are the same, -1 where no other session has them."""
+
+
+def _instructions(tables: SessionTables, count: int, streams: Streams) -> Instructions:
+    if tables.instructions is None:
+        return Instructions(np.zeros(count, np.int64), np.full(count, -1))
+    drawn = streams("instructions").random(count)
+    if tables.popularity is not None and tables.variants is not None:
+        group = draw_groups(tables.popularity, drawn)
+        return Instructions(tables.variants[group], group)
+    tokens = invert(tables.instructions, drawn)
+    return Instructions(tokens, tokens if tables.spec.instructions_cached else np.full(count, -1))
 
 
 def mean_calls(spec: SessionsSpec) -> float:
@@ -131,9 +170,7 @@ def draw_sessions(tables: SessionTables, count: int, streams: Streams) -> Calls:
 
     """
     counts = invert(tables.calls, streams("calls").random(count))
-    instructions = np.zeros(count, np.int64)
-    if tables.instructions is not None:
-        instructions = invert(tables.instructions, streams("instructions").random(count))
+    instructions = _instructions(tables, count, streams)
     first = invert(tables.first, streams("prompt").random(count))
     main = _chains(tables, counts, instructions, first, tables.spec.instructions_cached, streams, ())
     if tables.spec.sub_agents is None:
@@ -160,7 +197,7 @@ def nominal_times(calls: Calls, call_time_s: float) -> FloatArray:
 def _chains(
     tables: SessionTables,
     counts: IntArray,
-    instructions: IntArray,
+    instructions: Instructions,
     first: IntArray,
     first_cached: bool,
     streams: Streams,
@@ -175,8 +212,8 @@ def _chains(
     new, way, gap_s = _follow_ups(tables, counts, output, streams, part)
     new[offset], way[offset], gap_s[offset] = 0, -1, 0.0
     prompt, cached = np.empty(total, np.int64), np.empty(total, np.int64)
-    prompt[offset] = instructions + first
-    cached[offset] = instructions if first_cached else 0
+    prompt[offset] = instructions.tokens + first
+    cached[offset] = instructions.tokens if first_cached else 0
     if tables.summary is None:
         growth = np.zeros(total, np.int64)
         growth[1:] = output[:-1] + new[1:]
@@ -185,8 +222,11 @@ def _chains(
         prompt = reached - np.repeat(reached[offset] - growth[offset], counts)
         cached = np.where(parent < 0, cached, prompt - new - 1)
     else:
-        _grow(tables, tables.summary, counts, offset, instructions, prompt, cached, output, new, streams, part)
-    return Calls(session, parent, prompt, cached, output, gap_s, way)
+        floor = instructions.tokens
+        _grow(tables, tables.summary, counts, offset, floor, prompt, cached, output, new, streams, part)
+    group = instructions.group.astype(np.int32)[session]
+    shared = np.where(group < 0, 0, instructions.tokens[session]).astype(np.int32)
+    return Calls(session, parent, prompt, cached, output, gap_s, way, group, shared)
 
 
 def _follow_ups(
@@ -250,7 +290,7 @@ def _grow(
 
 
 def _with_sub_agents(
-    tables: SessionTables, main: Calls, counts: IntArray, instructions: IntArray, streams: Streams
+    tables: SessionTables, main: Calls, counts: IntArray, instructions: Instructions, streams: Streams
 ) -> Calls:
     """Insert sub-agents after a call of their session; its next call follows the end of the one that takes longest."""
     spec = tables.spec.sub_agents
@@ -267,7 +307,8 @@ def _with_sub_agents(
     chains = int(at_once.sum())
     lengths = invert(count_table(spec.calls), streams("sub_agents", "calls").random(chains))
     tasks = invert(length_table(spec.task_tokens), streams("sub_agents", "task").random(chains))
-    sub = _chains(tables, lengths, instructions[chain_owner], tasks, True, streams, ("sub_agents",))
+    own = Instructions(*(column[chain_owner] for column in instructions))
+    sub = _chains(tables, lengths, own, tasks, True, streams, ("sub_agents",))
     inserted = np.cumsum(np.bincount(np.repeat(chain_spawn, lengths) + 1, minlength=counts.sum() + 1))[:-1]
     own_row = np.arange(main.parent.size) + inserted  # rows of the main calls in the result
     sub_row = np.arange(sub.parent.size) + np.repeat(chain_spawn, lengths) + 1

@@ -10,21 +10,48 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from sim.demand.row_problems import RowProblems
-from sim.specs.errors import InputError, Problem
-
 if TYPE_CHECKING:
     import pandas as pd
 
 IntArray = npt.NDArray[np.int64]
 ClassArray = npt.NDArray[np.int16]
-SessionArray = npt.NDArray[np.int32]
+NarrowArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 NANOSECONDS = 1_000_000_000
 MOST_TOKENS = 2**31 - 1
 MOST_CLASSES = 2**15 - 1
-_NARROW: dict[str, type[np.signedinteger[Any]]] = {"class_index": np.int16, "session": np.int32}
+
+
+class OptionalColumn(NamedTuple):
+    """How a column that a trace may lack is kept, and what stands for requests without it."""
+
+    dtype: type[np.signedinteger[Any]]
+    absent: int
+
+
+NEEDED_COLUMNS: dict[str, type[np.signedinteger[Any]]] = {
+    "arrival_ns": np.int64,
+    "class_index": np.int16,
+    "prompt_tokens": np.int64,
+    "cached_tokens": np.int64,
+    "output_tokens": np.int64,
+}
+"""Columns of every trace."""
+
+OPTIONAL_COLUMNS: dict[str, OptionalColumn] = {
+    "follows": OptionalColumn(np.int64, -1),
+    "gap_ns": OptionalColumn(np.int64, 0),
+    "session": OptionalColumn(np.int32, -1),
+    "session_call": OptionalColumn(np.int32, 1),
+    "session_calls": OptionalColumn(np.int32, 1),
+    "prefix_group": OptionalColumn(np.int32, -1),
+    "prefix_tokens": OptionalColumn(np.int32, 0),
+    "patience_ns": OptionalColumn(np.int64, -1),
+}
+"""Columns that a trace may lack."""
+
+_TOGETHER = (("follows", "gap_ns"), ("session_call", "session_calls"), ("prefix_group", "prefix_tokens"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +76,7 @@ class Trace:
     """Prompt, cached tokens included [tokens]."""
 
     cached_tokens: IntArray
-    """Part of the prompt that is found in a prefix cache, less than the prompt [tokens]."""
+    """Leading part of the prompt that a prefix cache without bound holds, less than the prompt [tokens]."""
 
     output_tokens: IntArray
     """Tokens to generate, at least 1 [tokens]."""
@@ -60,21 +87,34 @@ class Trace:
     gap_ns: IntArray | None = None
     """Time between that completion and this arrival, such as a tool's or a reader's time [ns]."""
 
-    session: SessionArray | None = None
+    session: NarrowArray | None = None
     """Number of the session that a request belongs to, -1 for a request of its own; none where all are."""
+
+    session_call: NarrowArray | None = None
+    """Number of the request in its session, from 1, calls before the run included; none means by order of rows."""
+
+    session_calls: NarrowArray | None = None
+    """Calls of the whole session, those before and after the run included; none means those that are here."""
+
+    prefix_group: NarrowArray | None = None
+    """Number of what the prompt begins with and shares with other requests, such as a system prompt or a document;
+    -1 where it shares nothing; none means that nobody does."""
+
+    prefix_tokens: NarrowArray | None = None
+    """Length of that beginning, less than the prompt; 0 without a group [tokens]."""
+
+    patience_ns: IntArray | None = None
+    """Longest wait for the first token, after which the request and all that follows it are given up; -1 for no end
+    of it; none means that nobody gives up [ns]."""
 
     def __post_init__(self) -> None:
         """Freeze the columns; raises ValueError when they differ in length, or follow-ups are not in order."""
         count = self.arrival_ns.shape
-        names = ["arrival_ns", "class_index", "prompt_tokens", "cached_tokens", "output_tokens"]
-        if (self.follows is None) != (self.gap_ns is None):
-            raise ValueError("follows and gap_ns come together")
-        if self.follows is not None:
-            names += ["follows", "gap_ns"]
-        if self.session is not None:
-            names += ["session"]
-        for name in names:
-            dtype = _NARROW.get(name, np.int64)
+        for first, second in _TOGETHER:
+            if (getattr(self, first) is None) != (getattr(self, second) is None):
+                raise ValueError(f"{first} and {second} come together")
+        kept = {name: kind.dtype for name, kind in OPTIONAL_COLUMNS.items() if getattr(self, name) is not None}
+        for name, dtype in (NEEDED_COLUMNS | kept).items():
             column = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             if column.ndim != 1 or column.shape != count:
                 raise ValueError(f"column {name} has shape {column.shape}, arrival_ns has {count}")
@@ -101,10 +141,13 @@ class Trace:
                 "output_tokens": self.output_tokens,
             }
         )
-        if self.follows is not None and self.gap_ns is not None:
-            frame["follows"], frame["gap_s"] = self.follows, self.gap_ns / NANOSECONDS
-        if self.session is not None:
-            frame["session"] = self.session
+        for name, kind in OPTIONAL_COLUMNS.items():
+            column = getattr(self, name)
+            if column is not None:
+                timed = name.endswith("_ns")
+                # what is absent stays -1, in seconds too
+                seconds = np.where(column == kind.absent, float(kind.absent), column / NANOSECONDS) if timed else column
+                frame[name.replace("_ns", "_s")] = seconds
         return frame
 
     def session_groups(self) -> IntArray:
@@ -117,6 +160,17 @@ class Trace:
         groups[known] = place
         groups[~known] = names.size + np.arange(int((~known).sum()))
         return groups
+
+    def session_places(self) -> tuple[NarrowArray, NarrowArray]:
+        """Return the number of each request in its session, from 1, and the calls of the whole session."""
+        if self.session_call is not None and self.session_calls is not None:
+            return self.session_call, self.session_calls
+        groups = self.session_groups()
+        order = np.argsort(groups, kind="stable")
+        sizes = np.bincount(groups)
+        number = np.empty(self.requests, np.int32)
+        number[order] = np.arange(self.requests) - np.repeat(np.cumsum(sizes) - sizes, sizes) + 1
+        return number, sizes[groups].astype(np.int32)
 
     def scaled(self, time_factor: float) -> Self:
         """Return the trace with every arrival at `time_factor` times its instant; 0.5 doubles the load.
@@ -143,6 +197,10 @@ class Trace:
         return self._with(self.arrival_ns, rows)
 
     def _with(self, arrival_ns: IntArray, rows: npt.NDArray[np.intp]) -> Self:
+        optional: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[rows] for name in OPTIONAL_COLUMNS
+        }
+        optional["follows"] = _pointing(self.follows, rows)
         return type(self)(
             self.classes,
             arrival_ns[rows],
@@ -150,212 +208,29 @@ class Trace:
             self.prompt_tokens[rows],
             self.cached_tokens[rows],
             self.output_tokens[rows],
-            *_reordered(self.follows, self.gap_ns, rows),
-            None if self.session is None else self.session[rows],
+            **optional,
         )
 
 
-def _reordered(
-    follows: IntArray | None, gap_ns: IntArray | None, rows: npt.NDArray[np.intp]
-) -> tuple[IntArray | None, IntArray | None]:
-    """Return the follow-up columns of some rows in a new order; `follows` points into that order."""
-    if follows is None or gap_ns is None:
-        return None, None
+def _pointing(follows: IntArray | None, rows: npt.NDArray[np.intp]) -> IntArray | None:
+    """Return `follows` of some rows in a new order, pointing into that order."""
+    if follows is None:
+        return None
     place = np.full(follows.size, -1, np.int64)
     place[rows] = np.arange(rows.size)
     parents = follows[rows]
-    return np.where(parents < 0, -1, place[np.maximum(parents, 0)]), gap_ns[rows]
+    return np.where(parents < 0, -1, place[np.maximum(parents, 0)])
 
 
-class Column(NamedTuple):
-    """A column as read: rows that could not be read hold any value and are not valid."""
-
-    values: IntArray
-    """Whole numbers."""
-
-    valid: BoolArray
-    """Rows whose value could be read."""
-
-
-def trace_from_arrays(
-    arrival_ns: npt.ArrayLike,
-    prompt_tokens: npt.ArrayLike,
-    output_tokens: npt.ArrayLike,
-    cached_tokens: npt.ArrayLike | None = None,
-    *,
-    classes: tuple[str, ...] = ("requests",),
-    class_index: npt.ArrayLike | None = None,
-    file: str = "",
-) -> Trace:
-    """Return a trace of columns that come from outside, after checking every row.
-
-    Parameters
-    ----------
-    arrival_ns : array_like, shape (requests,)
-        Arrival after the start, sorted [ns].
-    prompt_tokens, output_tokens : array_like, shape (requests,)
-        Lengths, at least 1 [tokens].
-    cached_tokens : array_like, shape (requests,), optional
-        Cached part of the prompt, less than the prompt [tokens]; none means 0.
-    classes : tuple of str
-        Names of the traffic classes.
-    class_index : array_like, shape (requests,), optional
-        Position in `classes`; none means the first.
-    file : str
-        Where the columns come from, for errors.
-
-    Returns
-    -------
-    Trace
-        The requests, in the order given.
-
-    Raises
-    ------
-    InputError
-        Columns of different length, no rows, or rows that are unsorted, negative, NaN, broken numbers, of zero
-        tokens, or cached beyond the prompt; all problems, by row counted from 0.
-
-    """
-    given = {"arrival_ns": arrival_ns, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
-    arrays = {name: np.asarray(values) for name, values in given.items()}
-    count = arrays["arrival_ns"].size
-    arrays["cached_tokens"] = np.zeros(count, np.int64) if cached_tokens is None else np.asarray(cached_tokens)
-    arrays["class"] = np.zeros(count, np.int64) if class_index is None else np.asarray(class_index)
-    wrong = [
-        Problem("is not one column of numbers as long as arrival_ns", file, name, array.shape)
-        for name, array in arrays.items()
-        if array.shape != (count,) or array.dtype.kind not in "iuf"
-    ]
-    if wrong:
-        raise InputError(wrong)
-    problems = RowProblems(file)
-    columns = {name: whole_numbers(array, name, problems) for name, array in arrays.items()}
-    problems.add_where(
-        columns["class"].valid & ((columns["class"].values < 0) | (columns["class"].values >= len(classes))),
-        "class",
-        f"class_index lies in 0 to {len(classes) - 1}",
-        columns["class"].values,
-    )
-    return trace_from_columns(columns, classes, problems)
-
-
-def whole_numbers(array: npt.NDArray[np.generic], name: str, problems: RowProblems) -> Column:
-    """Return numbers as whole ones; NaN, infinite and broken numbers are problems of their rows."""
-    if array.dtype.kind in "iu":
-        return Column(array.astype(np.int64), np.ones(array.size, np.bool_))
-    numbers = array.astype(np.float64)
-    valid = np.isfinite(numbers) & (np.abs(numbers) < 2.0**63)
-    valid[valid] = numbers[valid] == np.rint(numbers[valid])
-    problems.add_where(~valid, name, "is not a whole number", numbers)
-    return Column(np.where(valid, numbers, 0.0).astype(np.int64), valid)
-
-
-def trace_from_columns(
-    columns: dict[str, Column],
-    classes: tuple[str, ...],
-    problems: RowProblems,
-    lines: Sequence[int] | None = None,
-    names: dict[str, str] | None = None,
-) -> Trace:
-    """Return a trace of columns as read, after checking what they say.
-
-    Parameters
-    ----------
-    columns : dict
-        `arrival_ns`, `prompt_tokens`, `cached_tokens`, `output_tokens` and `class` (positions in `classes`); `follows`
-        (rows) with `gap_ns`, and `session` (any numbers), where they are known.
-    classes : tuple of str
-        Names of the traffic classes.
-    problems : RowProblems
-        What reading has found already.
-    lines : sequence of int, optional
-        Line of the file in which each row stands.
-    names : dict, optional
-        Column -> its name in the file, for errors.
-
-    Raises
-    ------
-    InputError
-        All problems, those of reading included.
-
-    """
-    arrival, prompt = columns["arrival_ns"], columns["prompt_tokens"]
-    cached, output = columns["cached_tokens"], columns["output_tokens"]
-    if arrival.values.size == 0:
-        raise InputError([Problem("holds no requests", problems.file, remedy="Give at least one row.")])
-    if len(classes) > MOST_CLASSES:
-        raise InputError(
-            [Problem(f"names {len(classes)} classes, {MOST_CLASSES} are possible", problems.file, "class")]
-        )
-    named = {name: name for name in columns} | (names or {})
-    arrival_s = arrival.values / NANOSECONDS
-    problems.add_where(
-        arrival.valid & (arrival.values < 0), named["arrival_ns"], "is before the start, in seconds", arrival_s
-    )
-    problems.add_where(
-        _late(arrival),
-        named["arrival_ns"],
-        "is earlier than the row above it, in seconds after the start",
-        arrival_s,
-        "Sort the rows by arrival.",
-    )
-    for name, column, fewest in (
-        ("prompt_tokens", prompt, 1),
-        ("cached_tokens", cached, 0),
-        ("output_tokens", output, 1),
-    ):
-        outside = column.valid & ((column.values < fewest) | (column.values > MOST_TOKENS))
-        problems.add_where(outside, named[name], f"tokens run from {fewest} to {MOST_TOKENS}", column.values)
-    beyond = cached.valid & prompt.valid & (prompt.values >= 1) & (cached.values >= prompt.values)
-    problems.add_where(
-        beyond,
-        named["cached_tokens"],
-        "cached tokens must be fewer than prompt tokens",
-        cached.values,
-        "The last token of a prompt is always computed.",
-    )
-    follows, gap = columns.get("follows"), columns.get("gap_ns")
-    if follows is not None and gap is not None:
-        rows = np.arange(follows.values.size)
-        problems.add_where(
-            follows.valid & ((follows.values >= rows) | (follows.values < -1)),
-            named["follows"],
-            "is not an earlier row, counted from 0, or -1",
-            follows.values,
-        )
-        problems.add_where(
-            gap.valid & (gap.values < 0), named["gap_ns"], "is negative, in seconds", gap.values / NANOSECONDS
-        )
-    session = columns.get("session")
-    problems.raise_if_any(lines)
-    return Trace(
-        classes,
-        arrival.values,
-        columns["class"].values.astype(np.int16),
-        prompt.values,
-        cached.values,
-        output.values,
-        None if follows is None else follows.values,
-        None if gap is None else gap.values,
-        None if session is None else _session_numbers(session.values),
-    )
-
-
-def _session_numbers(names: IntArray) -> SessionArray:
-    """Return sessions numbered from 0 in the order of their names; -1 stays what has none."""
-    known = names != -1
-    numbers = np.full(names.size, -1, np.int32)
-    numbers[known] = np.unique(names[known], return_inverse=True)[1]
-    return numbers
-
-
-def merge_traces(traces: Sequence[Trace]) -> Trace:
+def merge_traces(traces: Sequence[Trace], common_prefixes: bool = False) -> Trace:
     """Return all requests of several traces in one; classes of the same name become one class.
 
     Parameters
     ----------
     traces : sequence of Trace
         Traces with a common start, at least one.
+    common_prefixes : bool
+        Whether a prefix group of one trace is that of the same number in another; else all are different.
 
     Returns
     -------
@@ -379,6 +254,18 @@ def merge_traces(traces: Sequence[Trace]) -> Trace:
     )
     arrival_ns = np.concatenate([trace.arrival_ns for trace in traces])
     order = np.lexsort((class_index, arrival_ns))
+    optional: dict[str, Any] = {}
+    for name in OPTIONAL_COLUMNS:
+        columns = _columns(traces, name)
+        if columns is None:
+            continue
+        if name == "follows":
+            columns = _shifted(columns, np.cumsum([0, *(trace.requests for trace in traces)]))
+            optional[name] = _pointing(np.concatenate(columns), order)
+            continue
+        if name == "session" or (name == "prefix_group" and not common_prefixes):
+            columns = _numbered_on(columns)
+        optional[name] = np.concatenate(columns)[order]
     return Trace(
         classes,
         arrival_ns[order],
@@ -386,42 +273,38 @@ def merge_traces(traces: Sequence[Trace]) -> Trace:
         np.concatenate([trace.prompt_tokens for trace in traces])[order],
         np.concatenate([trace.cached_tokens for trace in traces])[order],
         np.concatenate([trace.output_tokens for trace in traces])[order],
-        *_reordered(*_merged_follow_ups(traces), order),
-        _merged_sessions(traces, order),
+        **optional,
     )
 
 
-def _merged_follow_ups(traces: Sequence[Trace]) -> tuple[IntArray | None, IntArray | None]:
-    if all(trace.follows is None for trace in traces):
-        return None, None
-    follows, gaps, offset = [], [], 0
-    for trace in traces:
-        own = np.full(trace.requests, -1, np.int64) if trace.follows is None else trace.follows
-        follows.append(np.where(own < 0, -1, own + offset))
-        gaps.append(np.zeros(trace.requests, np.int64) if trace.gap_ns is None else trace.gap_ns)
-        offset += trace.requests
-    return np.concatenate(follows), np.concatenate(gaps)
-
-
-def _merged_sessions(traces: Sequence[Trace], order: npt.NDArray[np.intp]) -> SessionArray | None:
-    """Return the sessions of all traces, numbered on from 0; requests without one stay without."""
-    if all(trace.session is None for trace in traces):
+def _columns(traces: Sequence[Trace], name: str) -> list[npt.NDArray[Any]] | None:
+    """Return a column of all traces, filled in where one lacks it; None when all do."""
+    columns = [getattr(trace, name) for trace in traces]
+    if all(column is None for column in columns):
         return None
-    numbers, first = [np.empty(0, np.int32)], 0
-    for trace in traces:
-        own = np.full(trace.requests, -1, np.int32) if trace.session is None else trace.session
-        known = own != -1
+    if name in ("session_call", "session_calls"):
+        return [trace.session_places()[name == "session_calls"] for trace in traces]
+    kind = OPTIONAL_COLUMNS[name]
+    return [
+        np.full(trace.requests, kind.absent, kind.dtype) if column is None else column
+        for trace, column in zip(traces, columns, strict=True)
+    ]
+
+
+def _shifted(columns: list[npt.NDArray[Any]], offsets: IntArray) -> list[npt.NDArray[Any]]:
+    """Return rows that count on from trace to trace; -1 stays."""
+    return [np.where(column < 0, column, column + offset) for column, offset in zip(columns, offsets[:-1], strict=True)]
+
+
+def _numbered_on(columns: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Return names that are different in every trace, numbered on from 0; -1 stays."""
+    numbered, first = [], 0
+    for column in columns:
+        known = column != -1
         if known.any():
-            lowest, highest = int(own[known].min()), int(own[known].max())
-            own = np.where(known, own + np.int32(first - lowest), np.int32(-1))
+            lowest, highest = int(column[known].min()), int(column[known].max())
+            numbered.append(np.where(known, column + np.int32(first - lowest), np.int32(-1)))
             first += highest - lowest + 1
-        numbers.append(own)
-    return np.concatenate(numbers)[order]
-
-
-def _late(arrival: Column) -> BoolArray:
-    """Return which readable arrivals come before the last readable one above them."""
-    late = np.zeros(arrival.values.size, np.bool_)
-    rows = np.flatnonzero(arrival.valid)
-    late[rows[1:]] = np.diff(arrival.values[rows]) < 0
-    return late
+        else:
+            numbered.append(column)
+    return numbered

@@ -14,16 +14,20 @@ import pyarrow.parquet as pq
 from sim.demand.azure import AZURE_HEADER, azure_trace
 from sim.demand.row_problems import RowProblems
 from sim.demand.tabular import read_bytes, seconds_as_nanoseconds, text_rows, whole_number
-from sim.demand.trace import NANOSECONDS, Column, Trace, trace_from_columns, whole_numbers
+from sim.demand.trace import NANOSECONDS, OPTIONAL_COLUMNS, Trace
+from sim.demand.trace_columns import Column, trace_from_columns, whole_numbers
 from sim.specs.errors import InputError, Problem
 
 NEEDED = ("arrival_s", "prompt_tokens", "output_tokens")
-OPTIONAL = ("cached_tokens", "class", "follows", "gap_s", "session")
+OPTIONAL = ("cached_tokens", "class", *(name.replace("_ns", "_s") for name in OPTIONAL_COLUMNS))
+_PAIRS = (("follows", "gap_s"), ("session_call", "session_calls"), ("prefix_group", "prefix_tokens"))
 SCHEMAS = (
     f"Accepted: the Azure LLM inference traces ({','.join(AZURE_HEADER)}), or {', '.join(NEEDED)} with optional "
-    f"{', '.join(OPTIONAL)}, as CSV or Parquet; follows and gap_s come together."
+    f"{', '.join(OPTIONAL)}, as CSV or Parquet; "
+    + "; ".join(f"{first} and {second} come together" for first, second in _PAIRS)
+    + "."
 )
-_NAMES = {"arrival_ns": "arrival_s", "gap_ns": "gap_s"}
+_NAMES = {"arrival_ns": "arrival_s", "gap_ns": "gap_s", "patience_ns": "patience_s"}
 _IN_NANOSECONDS = {written: name for name, written in _NAMES.items()}
 
 
@@ -35,7 +39,8 @@ def read_trace(path: str | Path, class_name: str) -> Trace:
     path : str or Path
         CSV file in the Azure schema, or CSV or Parquet file with the columns `arrival_s` [s after the start],
         `prompt_tokens`, `output_tokens` and optionally `cached_tokens`, `class`, `follows` (row counted from 0, or
-        -1) with `gap_s` [s], and `session` (a number), in any order.
+        -1) with `gap_s` [s], `session` (a number), `session_call` with `session_calls` (from 1), `prefix_group` (a
+        number, or -1) with `prefix_tokens`, and `patience_s` [s] (or -1), in any order.
     class_name : str
         Traffic class of requests whose file names none.
 
@@ -74,8 +79,7 @@ def _check_header(header: list[str], file: str, line: int | None = None) -> None
         for what, names in (("lacks", missing), ("has the unknown", unknown), ("repeats", twice))
         if names
     ]
-    if ("follows" in header) != ("gap_s" in header):
-        found.append("has only one of 'follows' and 'gap_s'")
+    found += [f"has only one of '{one}' and '{other}'" for one, other in _PAIRS if (one in header) != (other in header)]
     if found:
         raise InputError([Problem(f"header {'; '.join(found)}", file, "", ",".join(header), SCHEMAS, line)])
 
@@ -121,6 +125,7 @@ def _expectation(name: str) -> str:
     return {
         "arrival_s": "is not a number of seconds",
         "gap_s": "is not a number of seconds",
+        "patience_s": "is not a number of seconds",
         "class": "names no class",
     }.get(name, "is not a whole number")
 

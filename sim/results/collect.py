@@ -25,6 +25,7 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     First token and finish are those at the client: the engine's, and the host time that a request takes besides
     (connection, tokenisation, delivery), which occupies no accelerator.
     """
+    session_call, session_calls = plan.trace.session_places()
     sent = np.flatnonzero(outcome.requests["arrival_ns"] >= 0)
     records = outcome.requests[sent] if len(sent) < len(outcome.requests) else outcome.requests
     count = len(records)
@@ -43,6 +44,8 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
             "request_id": sent.astype(np.int64),
             "class": _text(records["class_index"], plan.trace.classes),
             "session": np.full(count, -1, np.int32) if plan.trace.session is None else plan.trace.session[sent],
+            "session_call": session_call[sent],
+            "session_calls": session_calls[sent],
             "model": _text(np.where(absent, asked, pool), [each.model for each in plan.deployments]),
             "pool": _text(pool, [each.pool for each in plan.deployments], absent),
             "replica": pa.array((replica - first_replica[pool]).astype(np.int32), mask=absent),

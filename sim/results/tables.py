@@ -48,6 +48,10 @@ REQUESTS = (
     Column("request_id", "int64", "1", "Row of the request in the trace, the same for every fleet."),
     Column("class", "string", "1", "Traffic class of the request."),
     Column("session", "int32", "1", "Session that the request belongs to, the same for every fleet; -1 if none."),
+    Column(
+        "session_call", "int32", "1", "Number of the request in its session, from 1, calls before the run included."
+    ),
+    Column("session_calls", "int32", "1", "Calls of the whole session, those before and after the run included."),
     Column("model", "string", "1", "Model that was asked for."),
     Column("pool", "string", "1", "Pool that took the request; null if none did.", nullable=True),
     Column("replica", "int32", "1", "Replica within the pool, from 0; null if none took it.", nullable=True),

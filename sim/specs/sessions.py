@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sim.specs.distributions import CountDistribution, DurationDistribution, LengthDistribution, PositiveKey
+from sim.specs.prefixes import PopularitySpec
 from sim.specs.spec import Fraction, Key, PositiveFraction, PositiveNumber, Provenance, Sourced, Spec
 from sim.specs.units import Seconds, Tokens
 
@@ -105,7 +106,12 @@ class SessionsSpec(Spec):
     holds them."""
 
     instructions_cached: bool
-    """Whether the first call finds the instructions in the prefix cache, left there by other sessions."""
+    """Whether the first call finds the instructions in the prefix cache, left there by other sessions; instructions of
+    one length are then the same ones."""
+
+    instructions_popularity: PopularitySpec | None = None
+    """How sessions are spread over different instructions, whose lengths are then those of `instructions_tokens`; none
+    means one for each length, or where they are not cached one for each session."""
 
     follow_ups: Annotated[dict[Key, FollowUpSpec], Field(min_length=1)]
     """How sessions go on, by name; rounded shares are normalised to sum to one."""
@@ -124,6 +130,8 @@ class SessionsSpec(Spec):
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:
+        if self.instructions_popularity is not None and self.instructions_tokens is None:
+            raise ValueError("instructions_popularity needs instructions_tokens")
         total = sum(entry.share.value for entry in self.follow_ups.values())
         if abs(total - 1.0) > 0.01:
             raise ValueError(f"shares of the follow-ups must sum to 1 (within 1%), they sum to {total:g}")

@@ -9,40 +9,19 @@ from pydantic import Field, model_validator
 from sim.specs.arrivals import Arrivals
 from sim.specs.arrivals import GammaRenewalArrivals as GammaRenewalArrivals
 from sim.specs.arrivals import PoissonArrivals as PoissonArrivals
+from sim.specs.distributions import DurationDistribution
 from sim.specs.distributions import FixedLengths as FixedLengths
 from sim.specs.distributions import GammaLengths as GammaLengths
 from sim.specs.distributions import LengthDistribution as LengthDistribution
 from sim.specs.distributions import LognormalMixtureLengths as LognormalMixtureLengths
 from sim.specs.distributions import QuantileTableLengths as QuantileTableLengths
 from sim.specs.distributions import WholeTokens as WholeTokens
+from sim.specs.prefixes import Prefix
 from sim.specs.sessions import SessionsSpec
-from sim.specs.spec import Document, Fraction, Key, Number, Provenance, Sourced, Spec
+from sim.specs.spec import Document, Key, Number, Provenance, Sourced
 from sim.specs.units import RequestsPerSecond, Seconds
 
 RankCorrelation = Annotated[Number, Field(gt=-1.0, lt=1.0)]
-
-
-class HitFractionPrefix(Spec):
-    """The same share of every prompt is found in the prefix cache."""
-
-    kind: Literal["hit_fraction"]
-    """Says how the share is described."""
-
-    fraction: Sourced[Fraction]
-    """Share of the prompt tokens that is found; the last prompt token is always computed [1]."""
-
-
-class UncachedLengthsPrefix(Spec):
-    """A prompt of any length brings so many new tokens; all before them are found in the prefix cache."""
-
-    kind: Literal["uncached_lengths"]
-    """Says how the share is described."""
-
-    uncached_tokens: LengthDistribution
-    """New tokens of a prompt, independent of its length; where they exceed the prompt, nothing is found."""
-
-
-Prefix = Annotated[HitFractionPrefix | UncachedLengthsPrefix, Field(discriminator="kind")]
 
 
 class ServiceLevelSpec(Provenance):
@@ -80,8 +59,8 @@ class WorkloadSpec(Document):
     """How requests arrive around that rate; with sessions, how their first calls do."""
 
     prompt_tokens: LengthDistribution
-    """All tokens of a prompt, cached ones included; with sessions, what the first prompt has on top of the
-    instructions."""
+    """All tokens of a prompt, cached ones included; with sessions what the first prompt has on top of the
+    instructions, and with shared prefixes what it has on top of them."""
 
     output_tokens: LengthDistribution
     """All generated tokens of a call, reasoning included."""
@@ -94,6 +73,10 @@ class WorkloadSpec(Document):
 
     sessions: SessionsSpec | None = None
     """How calls follow each other; none means that every request arrives on its own."""
+
+    patience: DurationDistribution | None = None
+    """Longest wait for a first token, after which a request, and in sessions all that follows it, is given up; one
+    draw a session, or a request of its own [s]. None means that nobody gives up."""
 
     service_levels: tuple[ServiceLevelSpec, ...] = ()
     """What its users expect."""

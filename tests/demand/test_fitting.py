@@ -25,7 +25,8 @@ from sim.demand.goodness import goodness_of_fit
 from sim.demand.importing import ImportOptions, import_trace
 from sim.demand.processes import arrival_instants
 from sim.demand.streams import stream
-from sim.demand.trace import Trace, trace_from_arrays
+from sim.demand.trace import Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.specs.errors import InputError
 from sim.specs.library import Library
 from sim.specs.reading import RawDocument, read_yaml, validate

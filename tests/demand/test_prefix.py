@@ -8,11 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from sim.demand.lengths import mean_length, sample_lengths
-from sim.demand.prefix import mean_cached, sample_cached
+from sim.demand.generate import generate_class
+from sim.demand.lengths import length_table, mean_length, sample_lengths
+from sim.demand.prefix import (
+    draw_groups,
+    first_of_group,
+    ideal_hit_fraction,
+    mean_cached,
+    popularity_table,
+    sample_cached,
+    shared_lengths,
+)
 from sim.demand.streams import stream
 from sim.specs.distributions import LengthDistribution
-from sim.specs.workload import Prefix
+from sim.specs.prefixes import PopularitySpec, Prefix
+from sim.specs.workload import WorkloadSpec
 
 OURS = {"source": ["assumption"], "confidence": "assumption"}
 PROMPT: LengthDistribution = TypeAdapter(LengthDistribution).validate_python(
@@ -82,3 +92,83 @@ def test_the_exact_mean_is_the_mean_of_the_samples(spec: Prefix | None) -> None:
 def test_no_prefix_and_a_full_hit_bound_the_mean() -> None:
     assert mean_cached(None, PROMPT) == 0.0
     assert mean_cached(hit(1.0), PROMPT) == pytest.approx(mean_length(PROMPT) - 1.0)
+
+
+def popularity(groups: int, exponent: float) -> PopularitySpec:
+    return PopularitySpec.model_validate({"groups": groups, "exponent": exponent} | OURS)
+
+
+def test_popularity_goes_as_a_power_of_the_rank() -> None:
+    shares = np.diff(popularity_table(popularity(1000, 0.8)), prepend=0.0)
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares[0] / shares[99] == pytest.approx(100**0.8)
+    uniform = np.diff(popularity_table(popularity(4, 0.0)), prepend=0.0)
+    assert uniform == pytest.approx(0.25)
+    assert draw_groups(popularity_table(popularity(4, 0.0)), np.array([0.0, 0.249, 0.25, 0.999])).tolist() == [
+        0,
+        0,
+        1,
+        3,
+    ]
+
+
+@given(groups=st.integers(1, 300))
+def test_lengths_of_groups_are_spread_over_the_distribution_and_stay_when_groups_are_added(groups: int) -> None:
+    table = length_table(PROMPT)
+    lengths = shared_lengths(table, groups)
+    assert (lengths == shared_lengths(table, 2 * groups)[:groups]).all()
+    ranks = np.sort(table.cumulative[lengths - table.minimum])
+    even = (np.arange(groups) + 0.5) / groups
+    # the discrepancy of van der Corput's sequence is at most (log2 n + 2) / n
+    assert np.abs(ranks - even).max() <= (np.log2(groups) + 2.5) / groups
+
+
+def shared(**changes: object) -> WorkloadSpec:
+    documents = {"kind": "shared", "popularity": {"groups": 50, "exponent": 0.8} | OURS}
+    fixed = {"distribution": "fixed", "tokens": "20 tokens"} | OURS
+    lengths = PROMPT.model_dump(mode="json")
+    lengths |= {"scale": "800 tokens", "minimum": "1 tokens", "maximum": "9000 tokens"}
+    return WorkloadSpec.model_validate(
+        {
+            "kind": "workload", "name": "w", "title": "w", "traffic_class": "continuous",
+            "rate": {"value": "5 requests/s"} | OURS, "arrivals": {"process": "poisson"},
+            "prompt_tokens": fixed, "output_tokens": fixed, "prefix": documents | {"tokens": lengths} | changes,
+        }
+    )  # fmt: skip
+
+
+def test_requests_of_a_document_begin_with_all_of_it_and_find_it_from_the_second_on() -> None:
+    trace = generate_class(shared(), 5.0, 400.0, 0.0, 1, "docs")
+    group, length = np.asarray(trace.prefix_group), np.asarray(trace.prefix_tokens)
+    assert (trace.prompt_tokens == length + 20).all()
+    for number in np.unique(group):
+        mine = group == number
+        assert np.unique(length[mine]).size == 1
+        assert trace.cached_tokens[mine].tolist() == [0, *length[mine][1:]]
+    shares = np.bincount(group, minlength=50) / trace.requests
+    expected = np.diff(popularity_table(popularity(50, 0.8)), prepend=0.0)
+    assert np.abs(shares - expected).max() < 4.0 * np.sqrt(expected.max() / trace.requests)
+    assert ideal_hit_fraction(trace) == 1.0 - (length[first_of_group(group)].sum() + 20 * trace.requests) / (
+        trace.prompt_tokens.sum()
+    )
+
+
+def test_some_requests_have_no_document() -> None:
+    spec = shared(share_of_requests={"value": 0.3} | OURS)
+    trace = generate_class(spec, 5.0, 800.0, 0.0, 1, "docs")
+    group = np.asarray(trace.prefix_group)
+    assert (trace.prompt_tokens[group < 0] == 20).all()
+    assert (group >= 0).mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / trace.requests))
+    assert spec.prefix is not None
+    assert mean_cached(spec.prefix, spec.prompt_tokens) == pytest.approx(
+        0.3 * mean_cached(shared().prefix, spec.prompt_tokens)
+    )
+
+
+def test_the_mean_of_what_is_shared_is_that_of_the_draws() -> None:
+    spec = shared()
+    trace = generate_class(spec, 50.0, 2000.0, 0.0, 1, "docs")
+    tokens = np.asarray(trace.prefix_tokens)
+    half_width = 4.0 * tokens.std() / np.sqrt(tokens.size)
+    assert mean_cached(spec.prefix, spec.prompt_tokens) == pytest.approx(tokens.mean(), abs=half_width)
+    assert half_width < 0.03 * tokens.mean()

@@ -11,7 +11,8 @@ from sim.demand.dispersion import allan_dispersion
 from sim.demand.generate import generate_class
 from sim.demand.scaling import grown, thinned
 from sim.demand.streams import stream
-from sim.demand.trace import Trace, trace_from_arrays
+from sim.demand.trace import Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.specs.library import Library
 
 ROOT = Path(__file__).parents[2]

@@ -294,3 +294,53 @@ def test_sessions_bring_their_own_context() -> None:
         workload(prefix=prefix)
     with pytest.raises(ValidationError, match="leave out rank_correlation"):
         workload(rank_correlation=sourced(0.5))
+
+
+def test_calls_are_numbered_in_their_whole_session_also_where_the_run_cuts_it() -> None:
+    spec = workload(FULL)
+    trace = generated(spec)
+    session, call, calls = (np.asarray(getattr(trace, name)) for name in ("session", "session_call", "session_calls"))
+    assert (call >= 1).all()
+    assert (call <= calls).all()
+    for number in np.unique(session):
+        mine = session == number
+        assert np.unique(calls[mine]).size == 1
+        assert np.unique(call[mine]).size == mine.sum()
+        if number >= 0:
+            assert call[mine].min() == 1
+    under_way = session < -1
+    assert (np.array([call[session == number].min() for number in np.unique(session[under_way])]) > 1).any()
+    assert any(mine.sum() < calls[mine][0] for mine in (session == number for number in np.unique(session)))
+
+
+def test_instructions_that_are_shared_have_a_group_and_begin_every_prompt() -> None:
+    cached = {"instructions_cached": True} | FULL
+    for changes in (cached, cached | {"instructions_popularity": {"groups": 5, "exponent": 1.0} | OURS}):
+        trace = generated(workload(changes))
+        group, length = np.asarray(trace.prefix_group), np.asarray(trace.prefix_tokens)
+        assert (group >= 0).all()
+        assert (length < trace.prompt_tokens).all()
+        assert (trace.cached_tokens >= length).all()
+        assert np.unique(np.stack((group, length)), axis=1).shape[1] == np.unique(group).size
+        for number in np.unique(np.asarray(trace.session)):
+            assert np.unique(group[trace.session == number]).size == 1
+    assert np.unique(group).tolist() == [0, 1, 2, 3, 4]
+    alone = generated(workload(FULL))
+    assert np.unique(np.asarray(alone.prefix_group)).tolist() == [-1]
+    assert np.unique(np.asarray(alone.prefix_tokens)).tolist() == [0]
+    with pytest.raises(ValidationError, match="instructions_popularity needs instructions_tokens"):
+        popular = {"instructions_popularity": {"groups": 5, "exponent": 1.0} | OURS, "instructions_tokens": None}
+        workload(popular)
+
+
+def test_patience_is_that_of_a_session_and_changes_nothing_else() -> None:
+    patience = {"distribution": "quantile_table", "quantiles": {0: "1 s", 1: "60 s"}} | OURS
+    plain, patient = generated(workload(FULL)), generated(workload(FULL, patience=patience))
+    assert plain.patience_ns is None
+    waits = np.asarray(patient.patience_ns)
+    assert ((waits >= 10**9) & (waits <= 60 * 10**9)).all()
+    session = np.asarray(patient.session)
+    assert all(np.unique(waits[session == number]).size == 1 for number in np.unique(session))
+    assert np.unique(waits).size == np.unique(session).size
+    for column in ("prompt_tokens", "output_tokens", "gap_ns", "arrival_ns", "session"):
+        assert (getattr(plain, column) == getattr(patient, column)).all()

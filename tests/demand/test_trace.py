@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.demand.trace import Trace, merge_traces, trace_from_arrays
+from sim.demand.trace import Trace, merge_traces
+from sim.demand.trace_columns import trace_from_arrays
 from sim.specs.errors import InputError
 
 SECOND = 1_000_000_000

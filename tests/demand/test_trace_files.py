@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.demand.tabular import seconds_as_nanoseconds
-from sim.demand.trace import Trace, trace_from_arrays
+from sim.demand.trace import OPTIONAL_COLUMNS, Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.demand.trace_files import read_trace
 from sim.specs.errors import InputError
 
@@ -188,7 +189,9 @@ def test_what_is_not_a_number_of_seconds(cell: str) -> None:
 def test_sessions_and_follow_ups_come_back(tmp_path: Path, suffix: str) -> None:
     trace = Trace(
         ("agent",), np.array([0, 0, 5, 5]), np.zeros(4, np.int16), np.array([5, 9, 6, 9]), np.array([0, 5, 0, 6]),
-        np.array([1, 2, 3, 4]), np.array([-1, 0, -1, 2]), np.array([0, 1_500_000_001, 0, 7]), np.array([0, 0, 1, 1]),
+        np.array([1, 2, 3, 4]), np.array([-1, 0, -1, 2]), np.array([0, 1_500_000_001, 0, 7]), np.array([0, -1, 1, 1]),
+        np.array([1, 1, 3, 4]), np.array([2, 1, 9, 9]), np.array([0, 7, -1, 7]), np.array([4, 8, 0, 8]),
+        np.array([-1, 0, 2_000_000_000, 5]),
     )  # fmt: skip
     path = tmp_path / "trace.any"
     if suffix == "csv":
@@ -196,7 +199,7 @@ def test_sessions_and_follow_ups_come_back(tmp_path: Path, suffix: str) -> None:
     else:
         trace.to_frame().to_parquet(path)
     back = read_trace(path, "unused")
-    for name in (*COLUMNS, "follows", "gap_ns", "session"):
+    for name in (*COLUMNS, *OPTIONAL_COLUMNS):
         assert np.array_equal(getattr(back, name), getattr(trace, name)), name
 
 
@@ -209,6 +212,11 @@ def test_sessions_and_follow_ups_come_back(tmp_path: Path, suffix: str) -> None:
         ({"follows": [-1, 0, 0]}, "only one of"),
         ({"follows": [-1, 0, 0], "gap_s": [0, "soon", 1]}, "is not a number of seconds"),
         ({"session": ["a", "b", "c"]}, "is not a whole number"),
+        ({"session_call": [1, 0, 1], "session_calls": [1, 1, 1]}, "counts from 1"),
+        ({"session_call": [1, 1, 1]}, "only one of"),
+        ({"prefix_group": [-2, 0, 0], "prefix_tokens": [0, 0, 0]}, "is no number from 0, or -1 for none"),
+        ({"prefix_group": [0, 0, 0], "prefix_tokens": [0, -1, 10**6]}, "lie in 0 to prompt_tokens - 1"),
+        ({"patience_s": [-1, -0.5, 3]}, "is neither a time in seconds nor -1"),
     ],
 )
 def test_sessions_that_cannot_be_are_named(tmp_path: Path, columns: dict[str, list[Any]], message: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from sim.demand.trace import Trace, trace_from_arrays
+from sim.demand.trace import Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.engine.run import RunOutcome, RunPlan, choose_engine, longest_requests, request_records, run
 from sim.serving.deployment import Deployment, deploy
 from sim.serving.state import FINISHED, REJECTED, UNFINISHED

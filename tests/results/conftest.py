@@ -25,6 +25,8 @@ def build_requests(arrival_s: npt.ArrayLike, **columns: object) -> pd.DataFrame:
         "request_id": np.arange(rows),
         "class": "chat",
         "session": -1,
+        "session_call": 1,
+        "session_calls": 1,
         "model": "small",
         "pool": "main",
         "replica": 0,

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.demand.trace import Trace, trace_from_arrays
+from sim.demand.trace import Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.engine.run import RunOutcome, RunPlan, run
 from sim.results.collect import requests_table, timeline_table
 from sim.results.tables import REQUESTS, TIMELINE, frame
@@ -103,7 +104,10 @@ def test_rows_carry_the_session_of_the_trace_and_minus_one_without() -> None:
     session = np.arange(plan.trace.requests, dtype=np.int32) // 3
     session[7] = -1
     with_sessions = dataclasses.replace(plan, trace=dataclasses.replace(plan.trace, session=session))
-    assert requests_of(with_sessions, outcome)["session"].tolist() == session.tolist()
+    table = requests_of(with_sessions, outcome)
+    assert table["session"].tolist() == session.tolist()
+    assert table["session_call"].tolist()[:9] == [1, 2, 3, 1, 2, 3, 1, 1, 2]
+    assert table["session_calls"].tolist()[:9] == [3, 3, 3, 3, 3, 3, 2, 1, 2]
 
 
 def test_replicas_are_numbered_within_their_pool() -> None:

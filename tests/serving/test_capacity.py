@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import sim
-from sim.demand.trace import Trace, trace_from_arrays
+from sim.demand.trace import Trace
+from sim.demand.trace_columns import trace_from_arrays
 from sim.engine.run import RunOutcome, RunPlan, run
 from sim.serving.capacity import least_busy_s, request_mix, saturated_requests_per_s
 from sim.serving.deployment import Deployment, deploy
