@@ -6,7 +6,8 @@ import itertools
 
 import pandas as pd
 
-from sim.planning.horizon import DAYS_PER_YEAR, PRICE_PATHS, Horizon, number_on
+from sim.planning.horizon import Horizon
+from sim.planning.months import DAYS_PER_YEAR, PRICE_PATHS, number_on
 from sim.specs.horizon import ChangeSpec, HorizonSpec
 
 

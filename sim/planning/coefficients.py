@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from sim.demand.generate import generate_class
 from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS, Trace
 from sim.engine.run import RunPlan, run
+from sim.planning.capacities import CapacityTable, Coefficient, MeanTokens, Service
 from sim.planning.horizon import Horizon
 from sim.planning.levels import LevelReached
 from sim.planning.probe import latencies
@@ -46,46 +46,6 @@ REFINEMENTS = 2
 
 SEED = 20_270
 """Seed of the trials; plans are checked with another one."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """What decides how much a replica serves, apart from the hardware."""
-
-    case: str
-    """Use case."""
-
-    model: str
-    """Key of the model within it."""
-
-    quantised: bool
-    """Whether weights and KV are in the small format."""
-
-    batched: bool
-    """Whether the batch limit is the serving stack's and not the baseline's."""
-
-    prefix_cached: bool
-    """Whether the prefix cache is used."""
-
-    compressed: bool
-    """Whether all reasoning is compressed."""
-
-
-@dataclass(frozen=True)
-class Coefficient:
-    """What one replica serves."""
-
-    accelerators: int
-    """Accelerators of the replica; 0 where no layout serves."""
-
-    requests_per_s: float
-    """Requests within the service levels [requests/s]."""
-
-    load: float
-    """That over the saturation [1]."""
-
-    reason: str
-    """Why it serves nothing, or what limits it."""
 
 
 def trial_workload(horizon: Horizon, service: Service) -> WorkloadSpec:
@@ -133,46 +93,6 @@ def service_levels(horizon: Horizon, case: str) -> tuple[ServiceLevelSpec, ...]:
     )  # fmt: skip
 
 
-def deployment_of(horizon: Horizon, service: Service, hardware: str, tensor: int) -> Deployment:
-    """Return one replica of a use case's model on an accelerator, kept once made; InputError where it cannot serve."""
-    share = horizon.spec.use_cases[service.case].models[service.model]
-    key = ("deployment", service.case, service.model, service.quantised, service.batched, hardware, tensor)
-    known = horizon.coefficients.get(key)
-    if isinstance(known, InputError):
-        raise known
-    if isinstance(known, Deployment):
-        return known
-    pool: dict[str, object] = {
-        "hardware": hardware,
-        "model": share.model,
-        "replicas": 1,
-        "parallelism": {"tensor": tensor},
-        "serving_stack": horizon.spec.serving_stack,
-        "weight_format": (share.weight_format if service.quantised else share.plain_format),
-        "kv_format": share.kv_format if service.quantised else NumberFormat.BF16,
-    }
-    if not service.batched:
-        pool["max_sequences"] = horizon.spec.baseline.max_sequences
-    data = {
-        "kind": "scenario", "name": "trial", "title": "trial", "duration": "1 h", "warm_up": "1 min",
-        "drain": "1 h", "timeline_interval": "1 h", "price_basis": ["stated"],
-        "traffic": {service.case: {"workload": horizon.spec.use_cases[service.case].workload}},
-        "fleet": {"pool": pool},
-    }  # fmt: skip
-    scenario = Scenario(
-        ScenarioSpec.model_validate(data), "trial", horizon.hardware, horizon.models,
-        {horizon.spec.serving_stack: horizon.serving_stack}, horizon.workloads, {},
-        RawDocument(horizon.raw.file, data), horizon.library,
-    )  # fmt: skip
-    try:
-        deployment = deploy(scenario)[0]
-    except InputError as error:
-        horizon.coefficients[key] = error
-        raise
-    horizon.coefficients[key] = deployment
-    return deployment
-
-
 def reached(
     deployments: Sequence[Deployment], trace: Trace, levels: Sequence[ServiceLevelSpec], case: str, speed: float = 1.0
 ) -> tuple[LevelReached, ...]:
@@ -202,55 +122,120 @@ def reached(
     return tuple(found)
 
 
-def coefficient(horizon: Horizon, service: Service, hardware: str) -> Coefficient:
-    """Return what the best layout serves on an accelerator, kept once it was found.
+class SimulatedCapacities:
+    """What replicas of a horizon serve, simulated when first asked for and kept."""
 
-    The layout with the most saturated requests per accelerator comes first; the largest load that keeps all service
-    levels is found by trials on the same requests. Where it bears less than half the target load the next layouts are
-    tried, and the one that serves most per accelerator counts.
-    """
-    key = (service, hardware)
-    known = horizon.coefficients.get(key)
-    if isinstance(known, Coefficient):
-        return known
-    found = _best_layout(horizon, service, hardware)
-    horizon.coefficients[key] = found
-    return found
+    def __init__(self, horizon: Horizon) -> None:
+        self.horizon = horizon
+        self._known: dict[tuple[Service, str], Coefficient] = {}
+        self._means: dict[tuple[str, str], MeanTokens] = {}
+        self._deployments: dict[object, Deployment | InputError] = {}
 
+    def table(self) -> CapacityTable:
+        """Return all that a plan of the horizon can ask for, under its levers, as a plain table."""
+        spec, levers = self.horizon.spec, self.horizon.levers
+        kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
+        for case, described in spec.use_cases.items():
+            with_compression = described.compression is not None and "compression" in levers
+            for model in described.models:
+                self.tokens(case, model)
+                for hardware in spec.hardware:
+                    for compressed in (False, True)[: 1 + with_compression]:
+                        self.replica(Service(case, model, *kept, compressed), hardware)
+        return CapacityTable(dict(self._known), dict(self._means))
 
-def _best_layout(horizon: Horizon, service: Service, hardware: str) -> Coefficient:
-    sample = requests_of(horizon, service, 1.0, REQUESTS, SEED, float(service.compressed))
-    candidates: list[tuple[float, float, Deployment]] = []
-    reason = "no layout within the scale-up domain"
-    for tensor in horizon.spec.use_cases[service.case].models[service.model].layouts:
-        try:
-            deployment = deployment_of(horizon, service, hardware, tensor)
-        except InputError as error:
-            reason = error.problems[0].message
-            continue
-        longest = deployment.longest_request()
-        too_long = float((sample.prompt_tokens + sample.output_tokens > longest).mean())
-        if too_long > 0.0:
-            reason = f"KV memory holds {longest} tokens, {too_long:.1%} of the requests are longer"
-            continue
-        mix = request_mix(sample.prompt_tokens, sample.cached_tokens, sample.output_tokens, deployment.window)
-        saturated = saturated_requests_per_s(deployment, mix)
-        candidates.append((saturated / deployment.accelerators, saturated, deployment))
-    best = Coefficient(0, 0.0, 0.0, reason)
-    target = horizon.spec.target_load.value
-    for per_accelerator, saturated, deployment in sorted(candidates, key=lambda each: -each[0]):
-        if best.accelerators and per_accelerator * target <= best.requests_per_s / best.accelerators:
-            break
-        load, limit = _largest_load(horizon, service, deployment, saturated, target)
-        served = load * saturated
-        better = served / deployment.accelerators > best.requests_per_s / max(1, best.accelerators)
-        if better:
-            best = Coefficient(deployment.accelerators, served, load, limit)
-        elif not best.accelerators:
-            best = Coefficient(0, 0.0, 0.0, limit)
-        if load >= 0.5 * target:
-            break
-    return best
+    def replica(self, service: Service, hardware: str) -> Coefficient:
+        """Return what the best layout serves on an accelerator.
+
+        The layout with the most saturated requests per accelerator comes first; the largest load that keeps all service
+        levels is found by trials on the same requests. Where it bears less than half the target load the next layouts
+        are tried, and the one that serves most per accelerator counts.
+        """
+        if (service, hardware) not in self._known:
+            self._known[service, hardware] = self._best_layout(service, hardware)
+        return self._known[service, hardware]
+
+    def tokens(self, case: str, model: str) -> MeanTokens:
+        """Return mean prompt, cached and answer tokens of a use case, uncompressed [tokens]."""
+        if (case, model) not in self._means:
+            service = Service(case, model, True, True, True, False)
+            trace = requests_of(self.horizon, service, 1.0, REQUESTS, SEED, 0.0)
+            columns = (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
+            self._means[case, model] = MeanTokens(*(float(np.mean(each)) for each in columns))
+        return self._means[case, model]
+
+    def deployment(self, service: Service, hardware: str, tensor: int) -> Deployment:
+        """Return one replica of a use case's model on an accelerator; InputError where it cannot serve."""
+        key = (service.case, service.model, service.quantised, service.batched, hardware, tensor)
+        if key not in self._deployments:
+            try:
+                self._deployments[key] = deploy(self._scenario(service, hardware, tensor))[0]
+            except InputError as error:
+                self._deployments[key] = error
+        found = self._deployments[key]
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def _scenario(self, service: Service, hardware: str, tensor: int) -> Scenario:
+        horizon = self.horizon
+        share = horizon.spec.use_cases[service.case].models[service.model]
+        pool: dict[str, object] = {
+            "hardware": hardware,
+            "model": share.model,
+            "replicas": 1,
+            "parallelism": {"tensor": tensor},
+            "serving_stack": horizon.spec.serving_stack,
+            "weight_format": (share.weight_format if service.quantised else share.plain_format),
+            "kv_format": share.kv_format if service.quantised else NumberFormat.BF16,
+        }
+        if not service.batched:
+            pool["max_sequences"] = horizon.spec.baseline.max_sequences
+        data = {
+            "kind": "scenario", "name": "trial", "title": "trial", "duration": "1 h", "warm_up": "1 min",
+            "drain": "1 h", "timeline_interval": "1 h", "price_basis": ["stated"],
+            "traffic": {service.case: {"workload": horizon.spec.use_cases[service.case].workload}},
+            "fleet": {"pool": pool},
+        }  # fmt: skip
+        return Scenario(
+            ScenarioSpec.model_validate(data), "trial", horizon.hardware, horizon.models,
+            {horizon.spec.serving_stack: horizon.serving_stack}, horizon.workloads, {},
+            RawDocument(horizon.raw.file, data), horizon.library,
+        )  # fmt: skip
+
+    def _best_layout(self, service: Service, hardware: str) -> Coefficient:
+        sample = requests_of(self.horizon, service, 1.0, REQUESTS, SEED, float(service.compressed))
+        candidates: list[tuple[float, float, Deployment]] = []
+        reason = "no layout within the scale-up domain"
+        for tensor in self.horizon.spec.use_cases[service.case].models[service.model].layouts:
+            try:
+                deployment = self.deployment(service, hardware, tensor)
+            except InputError as error:
+                reason = error.problems[0].message
+                continue
+            longest = deployment.longest_request()
+            too_long = float((sample.prompt_tokens + sample.output_tokens > longest).mean())
+            if too_long > 0.0:
+                reason = f"KV memory holds {longest} tokens, {too_long:.1%} of the requests are longer"
+                continue
+            mix = request_mix(sample.prompt_tokens, sample.cached_tokens, sample.output_tokens, deployment.window)
+            saturated = saturated_requests_per_s(deployment, mix)
+            candidates.append((saturated / deployment.accelerators, saturated, deployment))
+        best = Coefficient(0, 0.0, 0.0, reason)
+        target = self.horizon.spec.target_load.value
+        for per_accelerator, saturated, deployment in sorted(candidates, key=lambda each: -each[0]):
+            if best.accelerators and per_accelerator * target <= best.requests_per_s / best.accelerators:
+                break
+            load, limit = _largest_load(self.horizon, service, deployment, saturated, target)
+            served = load * saturated
+            better = served / deployment.accelerators > best.requests_per_s / max(1, best.accelerators)
+            if better:
+                best = Coefficient(deployment.accelerators, served, load, limit)
+            elif not best.accelerators:
+                best = Coefficient(0, 0.0, 0.0, limit)
+            if load >= 0.5 * target:
+                break
+        return best
 
 
 def _largest_load(

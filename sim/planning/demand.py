@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.planning.horizon import Horizon, PricePath, change_factor
-from sim.planning.service_cost import cheapest, offers, service_cost
+from sim.planning.capacities import Capacities
+from sim.planning.horizon import Horizon
+from sim.planning.months import PricePath, change_factor
+from sim.planning.service_cost import choices_in
 from sim.specs.horizon import LeverName
 
 MOST_ITERATIONS = 200
@@ -74,19 +76,24 @@ def respond(base_per_s: float, usd_then: float, cost: Callable[[float], float], 
 
 
 def demand(
-    horizon: Horizon, case: str, month: datetime.date, levers: frozenset[LeverName], path: PricePath = "base"
+    horizon: Horizon,
+    capacities: Capacities,
+    case: str,
+    month: datetime.date,
+    levers: frozenset[LeverName],
+    path: PricePath = "base",
 ) -> Demand:
     """Return the demand of a use case in a month, with its answer to cost."""
     described = horizon.spec.use_cases[case]
     start = horizon.spec.start
     base = described.rate.value * change_factor(described.growth, start, month)
     exponent = described.elasticity.value * described.pass_through.value
-    then = service_cost(horizon, case, start, levers, path, described.rate.value).usd_per_request
-
-    found = offers(horizon, case, month, levers, path)
+    at_start = choices_in(horizon, capacities, case, start, levers, path)
+    then = at_start.cheapest(described.rate.value).usd_per_request
+    choices = choices_in(horizon, capacities, case, month, levers, path)
 
     def unit(rate_per_s: float) -> float:
-        return cheapest(found, rate_per_s).usd_per_request
+        return choices.cheapest(rate_per_s).usd_per_request
 
     rate = respond(base, then, unit, exponent)
     saved = base * (then - unit(base))

@@ -9,22 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sim.planning.capacities import Capacities
 from sim.planning.cost import owning_terms
 from sim.planning.demand import Demand, demand
-from sim.planning.horizon import (
-    Horizon,
-    PricePath,
-    adoption,
-    available_from,
-    days_of,
-    hardware_on_offer,
-    hour_groups,
-    later,
-    model_shares,
-    months_apart,
-    owning,
-    rent_usd_per_hour,
-)
+from sim.planning.horizon import Horizon
+from sim.planning.months import PricePath, days_of, later, months_apart
 from sim.planning.program import FloatArray, IntArray, Market
 from sim.planning.service_cost import (
     HOURS_PER_MONTH,
@@ -32,6 +21,8 @@ from sim.planning.service_cost import (
     api_usd_per_request,
     replica_rate,
 )
+from sim.planning.terms import available_from, hardware_on_offer, owning, rent_usd_per_hour
+from sim.planning.usage import hour_groups, model_shares
 from sim.specs.horizon import PolicyName
 
 BUY_NOW_MONTHS = 3
@@ -82,16 +73,17 @@ class PlannedMarket:
     """Demand by use case and month."""
 
 
-def demands(horizon: Horizon, path: PricePath = "base") -> dict[str, tuple[Demand, ...]]:
+def demands(horizon: Horizon, capacities: Capacities, path: PricePath = "base") -> dict[str, tuple[Demand, ...]]:
     """Return the demand of every use case in every planned month."""
     return {
-        case: tuple(demand(horizon, case, month, horizon.levers, path) for month in horizon.planned)
+        case: tuple(demand(horizon, capacities, case, month, horizon.levers, path) for month in horizon.planned)
         for case in horizon.spec.use_cases
     }
 
 
 def planned_market(
     horizon: Horizon,
+    capacities: Capacities,
     wanted: Mapping[str, tuple[Demand, ...]],
     path: PricePath = "base",
     derating: Mapping[str, FloatArray] | None = None,
@@ -102,6 +94,8 @@ def planned_market(
     ----------
     horizon : Horizon
         What is described.
+    capacities : Capacities
+        What replicas serve.
     wanted : mapping
         Demand by use case and month.
     path : str
@@ -127,14 +121,14 @@ def planned_market(
         groups = hour_groups(horizon, stream.case)
         for column, month in enumerate(months):
             rate = wanted[stream.case][column].rate_per_s * share[row, column]
-            price = api_usd_per_request(horizon, stream.case, month, path)
+            price = api_usd_per_request(horizon, capacities, stream.case, month, path)
             for hour, group in enumerate(groups):
                 needed[row, column, hour] = rate * group.highest * spec.busy_day.value
                 if price is not None and group.highest > 0.0:
                     seconds = group.hours_per_day * days_of(month) * SECONDS_PER_HOUR
                     mean = group.mean / (group.highest * spec.busy_day.value)
                     api[row, column, hour] = price * seconds * mean
-    served, size = _capacity(horizon, streams, months)
+    served, size = _capacity(horizon, capacities, streams, months)
     for row, stream in enumerate(streams):
         served[:, row] *= 1.0 if derating is None or stream.name not in derating else derating[stream.name]
     market = Market(
@@ -189,7 +183,7 @@ def under_policy(planned: PlannedMarket, policy: PolicyName, horizon: Horizon) -
 
 
 def _capacity(
-    horizon: Horizon, streams: tuple[Stream, ...], months: tuple[datetime.date, ...]
+    horizon: Horizon, capacities: Capacities, streams: tuple[Stream, ...], months: tuple[datetime.date, ...]
 ) -> tuple[FloatArray, IntArray]:
     names = tuple(horizon.spec.hardware)
     served = np.zeros((len(names), len(streams), len(months)))
@@ -198,7 +192,9 @@ def _capacity(
         for name in hardware_on_offer(horizon, month, horizon.levers):
             chip = names.index(name)
             for row, stream in enumerate(streams):
-                accelerators, rate = replica_rate(horizon, stream.case, stream.model, name, month, horizon.levers)
+                accelerators, rate = replica_rate(
+                    horizon, capacities, stream.case, stream.model, name, month, horizon.levers
+                )
                 if accelerators:
                     size[chip, row] = accelerators
                     served[chip, row, column] = rate
@@ -273,8 +269,3 @@ def _budget(horizon: Horizon, months: tuple[datetime.date, ...]) -> dict[str, An
     # A calendar year of which only some months are planned has that share of its budget.
     share = np.array([float((years == year).sum()) for year in range(int(years.max()) + 1)]) / MONTHS_PER_YEAR
     return {"budget_year": years, "budget_usd": share * amount}
-
-
-def adoption_of(horizon: Horizon, stream: Stream, month: datetime.date) -> float:
-    """Return the share of a stream's requests that a compressed model answers [1]."""
-    return adoption(horizon, stream.case, month, horizon.levers)

@@ -14,10 +14,12 @@ import pandas as pd
 
 from sim.planning.alternatives import Alternative, alternatives
 from sim.planning.back_test import back_test
+from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.demand import Demand
+from sim.planning.evaluation import evaluate
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.levers import attribution_of
-from sim.planning.market import PlannedMarket, demands, planned_market, under_policy
+from sim.planning.market import PlannedMarket, demands, under_policy
 from sim.planning.plan_rows import attribution_rows, fleet_rows, latency_rows, policy_row
 from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
 from sim.planning.procurement import Procurement, procure, shortfall
@@ -155,20 +157,21 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
     tell = progress or (lambda _what, _done: None)
     name = given.spec.name
     tell("capacity and demand", 0.05)
-    wanted = demands(given)
+    simulated = SimulatedCapacities(given)
+    wanted = demands(given, simulated)
     tell("procurement and rehearsal", 0.25)
-    planned, best, rehearsed, repairs = _repaired(given, wanted)
+    planned, best, rehearsed, repairs = _repaired(simulated, wanted)
     tell("policies", 0.5)
     solved: dict[PolicyName, Procurement] = {"optimal": best}
     for policy in given.spec.policies:
         if policy != "optimal":
             solved[policy] = procure(under_policy(planned, policy, given), GAP, POLICY_LIMIT_S)
-    best, rehearsed = _cheapest(given, planned, solved, rehearsed)
+    best, rehearsed = _cheapest(simulated, planned, solved, rehearsed)
     solved["optimal"] = best
     tell("alternatives", 0.7)
     near = alternatives(build(planned.market), best, limit_s=ALTERNATIVE_LIMIT_S)
     tell("levers", 0.85)
-    tables = _tables(given, planned, solved, near, rehearsed)
+    tables = _tables(simulated, planned, solved, near, rehearsed)
     failing = [] if best.feasible else [_missing(planned.market, planned)]
     viable = first_months(tables["viability"], given)
     manifest: dict[str, object] = {
@@ -192,16 +195,17 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
 
 
 def _repaired(
-    horizon: Horizon, wanted: Mapping[str, tuple[Demand, ...]]
+    simulated: SimulatedCapacities, wanted: Mapping[str, tuple[Demand, ...]]
 ) -> tuple[PlannedMarket, Procurement, list[Rehearsed], int]:
     derating: dict[str, FloatArray] = {}
+    horizon = simulated.horizon
     hours = tuple(horizon.spec.hours)
     for attempt in range(MOST_REPAIRS + 1):
-        planned = planned_market(horizon, wanted, derating=derating)
-        best = procure(planned.market, GAP, OPTIMUM_LIMIT_S)
+        found = evaluate(horizon, simulated, wanted=wanted, derating=derating, gap=GAP, limit_s=OPTIMUM_LIMIT_S)
+        planned, best = found.planned, found.fleet
         if not best.feasible:
             return planned, best, [], attempt
-        rehearsed = rehearse(horizon, planned, best, hours)
+        rehearsed = rehearse(simulated, planned, best, hours)
         failing = missed(rehearsed)
         if not failing or attempt == MOST_REPAIRS:
             break
@@ -217,7 +221,10 @@ def _repaired(
 
 
 def _cheapest(
-    horizon: Horizon, planned: PlannedMarket, solved: Mapping[PolicyName, Procurement], rehearsed: list[Rehearsed]
+    simulated: SimulatedCapacities,
+    planned: PlannedMarket,
+    solved: Mapping[PolicyName, Procurement],
+    rehearsed: list[Rehearsed],
 ) -> tuple[Procurement, list[Rehearsed]]:
     """Return the optimum, or a policy's fleet where the solver ran out of time and that one is cheaper.
 
@@ -227,7 +234,7 @@ def _cheapest(
     found = min(solved.values(), key=lambda each: each.net_present_cost_usd)
     if not best.feasible or found.net_present_cost_usd >= best.net_present_cost_usd:
         return best, rehearsed
-    again = rehearse(horizon, planned, found, tuple(horizon.spec.hours))
+    again = rehearse(simulated, planned, found, planned.hours)
     if len(missed(again)) > len(missed(rehearsed)):
         return best, rehearsed
     bound = best.net_present_cost_usd - best.gap * abs(best.net_present_cost_usd)
@@ -258,12 +265,13 @@ def _missing(market: Market, planned: PlannedMarket) -> str:
 
 
 def _tables(
-    horizon: Horizon,
+    simulated: SimulatedCapacities,
     planned: PlannedMarket,
     solved: Mapping[PolicyName, Procurement],
     near: list[Alternative],
     rehearsed: list[Rehearsed],
 ) -> dict[str, pd.DataFrame]:
+    horizon = simulated.horizon
     name = horizon.spec.name
     rows: dict[str, list[dict[str, object]]] = {each: [] for each in TABLES}
     best = solved["optimal"]
@@ -280,9 +288,9 @@ def _tables(
     for label, fleet, reason in fleets:
         rows["policies"].append(policy_row(name, label, planned, fleet, best, reason))
         if fleet.feasible:
-            for each, more in fleet_rows(horizon, planned, fleet, name, label).items():
+            for each, more in fleet_rows(horizon, simulated, planned, fleet, name, label).items():
                 rows[each] += more
     rows["latency"] = latency_rows(name, rehearsed)
-    rows["viability"] = viability_rows(horizon, name)
-    rows["attribution"] = attribution_rows(name, horizon.spec.end, attribution_of(horizon))
+    rows["viability"] = viability_rows(horizon, simulated, name)
+    rows["attribution"] = attribution_rows(name, horizon.spec.end, attribution_of(simulated))
     return {each: table(each, rows[each]) for each in TABLES}

@@ -9,19 +9,25 @@ from collections.abc import Iterable
 import numpy as np
 
 from sim.planning.attribution import Attribution
-from sim.planning.horizon import Horizon, days_of, owning, rent_index, speed
+from sim.planning.capacities import Capacities
+from sim.planning.horizon import Horizon
 from sim.planning.market import PlannedMarket
+from sim.planning.months import days_of
 from sim.planning.procurement import Procurement
 from sim.planning.program import FloatArray
 from sim.planning.rehearsal import Rehearsed
-from sim.planning.service_cost import HOURS_PER_MONTH, mean_tokens, requests_in
+from sim.planning.service_cost import HOURS_PER_MONTH, requests_in
+from sim.planning.terms import owning, rent_index
+from sim.planning.usage import speed
 
 Rows = list[dict[str, object]]
 IDLE = "idle"
 RENTED = "rented"
 
 
-def fleet_rows(horizon: Horizon, planned: PlannedMarket, fleet: Procurement, name: str, policy: str) -> dict[str, Rows]:
+def fleet_rows(
+    horizon: Horizon, capacities: Capacities, planned: PlannedMarket, fleet: Procurement, name: str, policy: str
+) -> dict[str, Rows]:
     """Return the rows of one policy's fleet for the tables periods, fleet, costs and purchases."""
     rents = rent_by_accelerator(planned, fleet)
     found: dict[str, Rows] = {"periods": [], "fleet": [], "costs": [], "purchases": []}
@@ -29,7 +35,7 @@ def fleet_rows(horizon: Horizon, planned: PlannedMarket, fleet: Procurement, nam
         key: dict[str, object] = {"plan_id": name, "policy": policy, "period": f"{month:%Y-%m}"}
         found["periods"] += _period_rows(horizon, planned, fleet, column, month, rents, key)
         found["fleet"] += _assignment_rows(planned, fleet, column, key)
-        found["costs"] += _cost_rows(horizon, planned, fleet, column, month, rents, key)
+        found["costs"] += _cost_rows(horizon, capacities, planned, fleet, column, month, rents, key)
         found["purchases"] += _purchase_rows(horizon, planned, fleet, column, key)
     return found
 
@@ -121,6 +127,7 @@ def accelerator_usd(
 
 def _cost_rows(
     horizon: Horizon,
+    capacities: Capacities,
     planned: PlannedMarket,
     fleet: Procurement,
     column: int,
@@ -135,23 +142,23 @@ def _cost_rows(
     for case, described in horizon.spec.use_cases.items():
         mine = [row for row, stream in enumerate(planned.streams) if stream.case == case]
         demand = planned.demands[case][column]
-        requests = requests_in(horizon, case, month, demand.rate_per_s)
+        requests = requests_in(month, demand.rate_per_s)
         needed = market.demand_per_s[mine, column]
         api = np.nan_to_num(fleet.api_per_s[mine, column] * market.api_usd[mine, column])
         fleet_usd, api_usd = float((price @ used[:, mine]).sum()), float(api.sum())
         served = float((fleet.replicas[:, mine, column] * market.capacity_per_s[:, mine, column]).sum())
         own_share = 1.0 - float(fleet.api_per_s[mine, column].sum()) / max(float(needed.sum()), 1e-12)
-        prompt, _, output = mean_tokens(horizon, case, planned.streams[mine[0]].model)
+        tokens = capacities.tokens(case, planned.streams[mine[0]].model)
         cost = fleet_usd + api_usd
         rows.append({
             **key, "class": case, "requests": requests,
-            "base_requests": requests_in(horizon, case, month, demand.at_constant_price_per_s),
+            "base_requests": requests_in(month, demand.at_constant_price_per_s),
             "rebound": demand.rebound,
             "api_share": float(fleet.api_per_s[mine, column].sum(axis=0).max() / max(needed.sum(axis=0).max(), 1e-12)),
             "utilisation": None if served <= 0.0 else own_share * demand.rate_per_s / served,
             "fleet_usd": fleet_usd, "api_usd": api_usd, "cost_usd": cost,
             "usd_per_request": cost / requests if requests else None,
-            "usd_per_million_tokens": cost / requests / (prompt + output) * 1e6 if requests else None,
+            "usd_per_million_tokens": cost / requests / (tokens.prompt + tokens.output) * 1e6 if requests else None,
             "unit": described.unit.name,
             "usd_per_unit": cost / requests * described.unit.requests.value if requests else None,
         })  # fmt: skip

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from sim.planning.program import FloatArray, IntArray, Market, Program, active, build, sizes_of
+from sim.planning.program import Amounts, FloatArray, Market, Program, active, build, sizes_of
 
 SMALLEST_OVERFLOW_PER_S = 1e-9
 """Below this an API rate is rounding of the solver [requests/s]."""
@@ -31,7 +31,7 @@ SMALLEST_OVERFLOW_PER_S = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Procurement:
-    """The answer of the program."""
+    """The answer of the program; amounts are whole numbers unless fractions were allowed."""
 
     feasible: bool
     """Whether any fleet meets all limits."""
@@ -48,22 +48,22 @@ class Procurement:
     solve_s: float
     """Time in the solver [s]."""
 
-    bought: IntArray
+    bought: Amounts
     """Systems delivered, shape (H, T)."""
 
-    retired: IntArray
+    retired: Amounts
     """Systems sold at the start of the month, shape (H, T)."""
 
-    owned: IntArray
+    owned: Amounts
     """Systems in use, shape (H, T)."""
 
-    rent_started: IntArray
+    rent_started: Amounts
     """Contracts of one unit that start, shape (H, K, T)."""
 
-    rented: IntArray
+    rented: Amounts
     """Accelerators under contract, shape (H, T)."""
 
-    replicas: IntArray
+    replicas: Amounts
     """Replicas, shape (H, S, T)."""
 
     api_per_s: FloatArray
@@ -76,7 +76,13 @@ class Procurement:
     """Residual value less the tail of contracts, at the end, not discounted [USD]."""
 
 
-def procure(market: Market, gap: float = 0.005, limit_s: float = 10.0, program: Program | None = None) -> Procurement:
+def procure(
+    market: Market,
+    gap: float = 0.005,
+    limit_s: float = 10.0,
+    program: Program | None = None,
+    whole: bool = True,
+) -> Procurement:
     """Return the cheapest way to serve the demand.
 
     Parameters
@@ -89,13 +95,16 @@ def procure(market: Market, gap: float = 0.005, limit_s: float = 10.0, program: 
         Time after which the best fleet found so far is returned, with its gap [s].
     program : Program, optional
         The same market as matrices, where they are at hand.
+    whole : bool
+        Whether systems, contracts and replicas are whole numbers. Fractions make a linear program: its cost is a lower
+        bound, found in some hundredths of a second.
 
     """
     program = build(market) if program is None else program
-    return solve(program, program.cost, gap=gap, limit_s=limit_s)
+    return solve(program, program.cost, gap=gap, limit_s=limit_s, whole=whole)
 
 
-def solve(program: Program, objective: FloatArray, gap: float, limit_s: float) -> Procurement:
+def solve(program: Program, objective: FloatArray, gap: float, limit_s: float, whole: bool = True) -> Procurement:
     """Return the fleet that minimises an objective; its net present cost is counted at the market's own prices.
 
     Parameters
@@ -104,7 +113,7 @@ def solve(program: Program, objective: FloatArray, gap: float, limit_s: float) -
         Constraints.
     objective : ndarray, shape (variables,)
         What is minimised.
-    gap, limit_s : float
+    gap, limit_s, whole
         As in `procure`.
 
     """
@@ -115,14 +124,14 @@ def solve(program: Program, objective: FloatArray, gap: float, limit_s: float) -
         objective / scale,
         constraints=optimize.LinearConstraint(matrix, lower, upper),
         bounds=optimize.Bounds(np.zeros_like(program.most), program.most),
-        integrality=program.whole,
+        integrality=program.whole if whole else np.zeros_like(program.whole),
         options={"mip_rel_gap": gap, "time_limit": limit_s, "presolve": True},
     )
     took_s = time.perf_counter() - started
     if answer.x is None:
         reason = "the solver ran out of time" if answer.status == 1 else "no fleet within the limits serves the demand"
         return _nothing(program.market, reason, took_s)
-    return _answer(program, np.asarray(answer.x), answer, took_s)
+    return _answer(program, np.asarray(answer.x), answer, took_s, whole)
 
 
 def shortfall(market: Market, limit_s: float = 10.0) -> FloatArray:
@@ -135,13 +144,15 @@ def shortfall(market: Market, limit_s: float = 10.0) -> FloatArray:
     return np.where(missing, solve(program, objective, gap=0.01, limit_s=limit_s).api_per_s, 0.0)
 
 
-def _answer(program: Program, found: FloatArray, answer: Any, took_s: float) -> Procurement:
+def _answer(program: Program, found: FloatArray, answer: Any, took_s: float, whole: bool) -> Procurement:
     market, index = program.market, program.index
-    whole = {name: np.rint(found[index[name]]).astype(np.int64) for name in ("buy", "retire", "rent", "replicas")}
-    served = np.einsum("hst,hst->st", market.capacity_per_s, whole["replicas"].astype(float))
+    made: dict[str, Amounts] = {name: np.asarray(found[index[name]]) for name in ("buy", "retire", "rent", "replicas")}
+    if whole:
+        made = {name: np.rint(amount).astype(np.int64) for name, amount in made.items()}
+    served = np.einsum("hst,hst->st", market.capacity_per_s, made["replicas"].astype(float))
     api = np.where(np.isnan(market.api_usd), 0.0, np.maximum(0.0, market.demand_per_s - served[:, :, None]))
     api[api < SMALLEST_OVERFLOW_PER_S] = 0.0
-    return priced(market, whole["buy"], whole["retire"], whole["rent"], whole["replicas"], api, {
+    return priced(market, made["buy"], made["retire"], made["rent"], made["replicas"], api, {
         "reason": str(answer.message).strip().splitlines()[0],
         "gap": float(answer.mip_gap or 0.0),
         "solve_s": took_s,
@@ -150,10 +161,10 @@ def _answer(program: Program, found: FloatArray, answer: Any, took_s: float) -> 
 
 def priced(
     market: Market,
-    bought: IntArray,
-    retired_by_delivery: IntArray,
-    rent_started: IntArray,
-    replicas: IntArray,
+    bought: Amounts,
+    retired_by_delivery: Amounts,
+    rent_started: Amounts,
+    replicas: Amounts,
     api_per_s: FloatArray,
     how: dict[str, Any],
 ) -> Procurement:
@@ -163,7 +174,7 @@ def priced(
     ----------
     market : Market
         Prices.
-    bought, retired_by_delivery, rent_started, replicas : ndarray of int
+    bought, retired_by_delivery, rent_started, replicas : ndarray
         Decisions, shapes (H, T), (H, T + 1, T), (H, K, T), (H, S, T).
     api_per_s : ndarray
         Demand left to the API, shape (S, T, R) [requests/s].
@@ -176,7 +187,7 @@ def priced(
     owned = np.zeros_like(bought)
     rented = np.zeros_like(bought)
     left = np.concatenate([market.systems_at_start[:, None], bought], axis=1)
-    stock = market.systems_at_start.astype(np.int64).copy()
+    stock = market.systems_at_start.astype(bought.dtype)
     for month in range(months):
         sold = retired_by_delivery[:, :, month]
         stock = stock + bought[:, month] - sold.sum(axis=1)

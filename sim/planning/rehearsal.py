@@ -8,18 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.planning.coefficients import (
-    Service,
-    coefficient,
-    deployment_of,
-    reached,
-    requests_of,
-    service_levels,
-)
-from sim.planning.horizon import Horizon, adoption, speed
+from sim.planning.capacities import Service
+from sim.planning.coefficients import SimulatedCapacities, reached, requests_of, service_levels
+from sim.planning.horizon import Horizon
 from sim.planning.levels import LevelReached
 from sim.planning.market import PlannedMarket, Stream
 from sim.planning.procurement import Procurement
+from sim.planning.program import Amounts
+from sim.planning.usage import adoption, speed
 from sim.serving.deployment import Deployment
 
 MOST_REPLICAS = 24
@@ -56,13 +52,18 @@ class Rehearsed:
 
 
 def rehearse(
-    horizon: Horizon, planned: PlannedMarket, fleet: Procurement, hours: tuple[str, ...], seed: int = REHEARSAL_SEED
+    simulated: SimulatedCapacities,
+    planned: PlannedMarket,
+    fleet: Procurement,
+    hours: tuple[str, ...],
+    seed: int = REHEARSAL_SEED,
 ) -> list[Rehearsed]:
     """Return what every service level comes to in some representative hours of every month.
 
     Months that differ in nothing that matters are simulated once. Requests that the plan leaves to the API are not
     part of the rehearsal: their latency is the provider's.
     """
+    horizon = simulated.horizon
     known: dict[object, tuple[LevelReached, ...]] = {}
     found = []
     for column, month in enumerate(planned.months):
@@ -81,40 +82,41 @@ def rehearse(
                     continue
                 key = (stream, tuple(replicas), round(rate / pace, 9), round(pace, 9), round(share, 9))
                 if key not in known:
-                    known[key] = _simulated(horizon, planned, stream, replicas, rate / pace, pace, share, seed)
+                    known[key] = _simulated(simulated, planned, stream, replicas, rate / pace, pace, share, seed)
                 found += [Rehearsed(month, hour, stream, int(replicas.sum()), rate, level) for level in known[key]]
     return found
 
 
 def _simulated(
-    horizon: Horizon,
+    simulated: SimulatedCapacities,
     planned: PlannedMarket,
     stream: Stream,
-    replicas: np.ndarray[tuple[int], np.dtype[np.int64]],
+    replicas: Amounts,
     slow_rate_per_s: float,
     pace: float,
     share: float,
     seed: int,
 ) -> tuple[LevelReached, ...]:
+    horizon = simulated.horizon
+    service = _service(horizon, stream)
     pools: list[Deployment] = []
     full, used = 0.0, 0.0
     factor = min(1.0, MOST_REPLICAS / float(replicas.sum()))
     for chip in np.flatnonzero(replicas):
         name = planned.market.accelerators[chip]
-        found = coefficient(horizon, _service(horizon, stream), name)
+        found = simulated.replica(service, name)
         claim = horizon.spec.hardware[name].claim
         served = found.requests_per_s * (1.0 if claim is None else claim.value)
         count = max(1, round(float(replicas[chip]) * factor))
         full += served * float(replicas[chip])
         used += served * count
-        service = _service(horizon, stream)
-        deployment = deployment_of(horizon, service, name, found.accelerators)
+        deployment = simulated.deployment(service, name, found.accelerators)
         if claim is not None:
             deployment = _faster(deployment, claim.value)
         pools.append(dataclasses.replace(deployment, pool=name, replicas=count))
     rate = slow_rate_per_s * used / full
     count = max(FEWEST_REQUESTS, REQUESTS_PER_REPLICA * sum(pool.replicas for pool in pools))
-    trace = requests_of(horizon, _service(horizon, stream), rate, count, seed, share)
+    trace = requests_of(horizon, service, rate, count, seed, share)
     return reached(pools, trace, service_levels(horizon, stream.case), stream.case, pace)
 
 

@@ -6,15 +6,17 @@ import math
 
 import pandas as pd
 
-from sim.planning.horizon import PRICE_PATHS, Horizon
-from sim.planning.service_cost import api_usd_per_request, service_cost
+from sim.planning.capacities import Capacities
+from sim.planning.horizon import Horizon
+from sim.planning.months import PRICE_PATHS
+from sim.planning.service_cost import choices_in
 
 NEVER = "never"
 COST_SHIFT = 0.2
 """Relative change of the cost in the sensitivity [1]."""
 
 
-def viability_rows(horizon: Horizon, plan_id: str) -> list[dict[str, object]]:
+def viability_rows(horizon: Horizon, capacities: Capacities, plan_id: str) -> list[dict[str, object]]:
     """Return the cost per unit of every use case in every month on every price path, as rows of the table."""
     rows: list[dict[str, object]] = []
     for case, described in horizon.spec.use_cases.items():
@@ -22,9 +24,9 @@ def viability_rows(horizon: Horizon, plan_id: str) -> list[dict[str, object]]:
         ceiling = None if unit.ceiling is None else unit.ceiling.value
         for path in PRICE_PATHS:
             for month in horizon.months:
-                best = service_cost(horizon, case, month, horizon.levers, path)
-                own = service_cost(horizon, case, month, horizon.levers, path, with_api=False)
-                api = api_usd_per_request(horizon, case, month, path)
+                choices = choices_in(horizon, capacities, case, month, horizon.levers, path)
+                best, own = choices.cheapest(), choices.cheapest(with_api=False)
+                api = None if choices.api is None else choices.api.request_usd
                 way = max(best.ways, key=lambda each: each[0])[1] if best.ways else None
                 cost = _finite(best.usd_per_request * unit.requests.value)
                 rows.append({

@@ -1,24 +1,14 @@
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sim.planning.horizon import (
-    Horizon,
-    available_from,
-    change_factor,
-    hardware_on_offer,
-    hour_groups,
-    later,
-    load_horizon,
-    model_shares,
-    months_apart,
-    months_between,
-    owning,
-    rent_usd_per_hour,
-    speed,
-)
+from sim.planning.horizon import Horizon, load_horizon
+from sim.planning.months import change_factor, later, months_apart, months_between
+from sim.planning.terms import available_from, hardware_on_offer, owning, rent_usd_per_hour
+from sim.planning.usage import hour_groups, model_shares, speed
 from sim.specs.errors import InputError
 from sim.specs.horizon import ChangeSpec
 
@@ -163,3 +153,33 @@ def test_a_path_is_straight_between_its_points_and_constant_outside(horizon: Hor
     assert path.at(day(2030, 1, 1)) == 1.25
     middle = path.at(day(2025, 12, 16))
     assert middle == pytest.approx(np.interp((day(2025, 12, 16) - day(2025, 9, 1)).days, [0, 212], [0.57, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "number", "read"),
+    [
+        ("site_power", 3e6, lambda found: found.spec.site_power.value),
+        ("use_cases.agents.elasticity", -0.5, lambda found: found.spec.use_cases["agents"].elasticity.value),
+        ("rent_change.0.yearly", -0.2, lambda found: found.spec.rent_change[0].yearly.value),
+        ("software.points.2027-12-01", 1.5, lambda found: found.spec.software.at(day(2027, 12, 1))),
+        ("hardware.h100-sxm.lead_time_months", 5, lambda found: found.spec.hardware["h100-sxm"].lead_time_months.value),
+        ("economics.cost_of_capital", 0.15, lambda found: found.economics.cost_of_capital.value),
+        ("profiles.h100-sxm.prices.capex", 31e3, lambda found: found.hardware["h100-sxm"].prices.capex.value),
+    ],
+)
+def test_numbers_are_put_in_without_reading_anything_again(
+    horizon: Horizon, path: str, number: float, read: Callable[[Horizon], float]
+) -> None:
+    before = read(horizon)
+    changed = horizon.with_numbers({path: number})
+    assert read(changed) == number != before
+    assert read(horizon) == before
+    assert type(read(changed)) is type(before)
+
+
+@pytest.mark.parametrize(
+    "path", ["site_powr", "use_cases.agents", "rent_change.7.yearly", "economics.nothing", "hours.peak"]
+)
+def test_numbers_have_a_place(horizon: Horizon, path: str) -> None:
+    with pytest.raises(ValueError, match="there is no"):
+        horizon.with_numbers({path: 1.0})

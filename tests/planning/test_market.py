@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from sim.planning.alternatives import alternatives, signature
+from sim.planning.capacities import CapacityTable
+from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.market import PlannedMarket, demands, planned_market, under_policy
 from sim.planning.procurement import procure
@@ -24,8 +26,13 @@ def horizon() -> Horizon:
 
 
 @pytest.fixture(scope="module")
-def planned(horizon: Horizon) -> PlannedMarket:
-    return planned_market(horizon, demands(horizon))
+def capacities(horizon: Horizon) -> CapacityTable:
+    return SimulatedCapacities(horizon).table()
+
+
+@pytest.fixture(scope="module")
+def planned(horizon: Horizon, capacities: CapacityTable) -> PlannedMarket:
+    return planned_market(horizon, capacities, demands(horizon, capacities))
 
 
 def test_nothing_is_delivered_before_its_lead_time(horizon: Horizon, planned: PlannedMarket) -> None:
@@ -43,13 +50,13 @@ def test_demand_is_that_of_the_busiest_hour_of_a_busy_day(horizon: Horizon, plan
 
 
 def test_the_api_bill_is_for_the_requests_of_the_hour_and_not_for_its_peak(
-    horizon: Horizon, planned: PlannedMarket
+    horizon: Horizon, capacities: CapacityTable, planned: PlannedMarket
 ) -> None:
     """All demand of a month left to the API costs as many requests as the month has."""
     from sim.planning.service_cost import api_usd_per_request
 
     for row, stream in enumerate(planned.streams):
-        price = api_usd_per_request(horizon, stream.case, day(2027, 3, 1))
+        price = api_usd_per_request(horizon, capacities, stream.case, day(2027, 3, 1))
         assert price is not None
         bill = (planned.market.api_usd[row, 3] * planned.market.demand_per_s[row, 3]).sum()
         requests = planned.demands[stream.case][3].rate_per_s * 31 * 86400
@@ -68,9 +75,11 @@ def test_book_value_falls_straight_over_the_life_and_a_sale_fetches_less(
     assert (market.resale_usd[:, 1:, :] <= market.purchase_usd[:, :, None] + 1e-9).all()
 
 
-def test_derating_lowers_what_a_stream_is_served(horizon: Horizon, planned: PlannedMarket) -> None:
+def test_derating_lowers_what_a_stream_is_served(
+    horizon: Horizon, capacities: CapacityTable, planned: PlannedMarket
+) -> None:
     factors = np.full(len(planned.months), 0.9)
-    lower = planned_market(horizon, planned.demands, derating={"agents/moe": factors})
+    lower = planned_market(horizon, capacities, planned.demands, derating={"agents/moe": factors})
     row = lower.market.streams.index("agents/moe")
     np.testing.assert_allclose(lower.market.capacity_per_s[:, row], 0.9 * planned.market.capacity_per_s[:, row])
     other = lower.market.streams.index("documents/moe")

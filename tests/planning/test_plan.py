@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from sim.cli import main
-from sim.planning.coefficients import Service, coefficient
+from sim.planning.capacities import Coefficient, Service
+from sim.planning.coefficients import SimulatedCapacities
+from sim.planning.evaluation import evaluate
 from sim.planning.horizon import Horizon, load_horizon
-from sim.planning.market import demands, planned_market
 from sim.planning.plan import Plan, _cheapest, plan
 from sim.planning.plan_tables import TABLES, table
-from sim.planning.procurement import procure
 
 day = datetime.date
 
@@ -135,7 +135,7 @@ def test_two_runs_say_the_same(planned: Plan) -> None:
         pd.testing.assert_frame_equal(mine[0].reset_index(drop=True), mine[1].reset_index(drop=True))
 
 
-def overrated(factor: float) -> Plan:
+def overrated(factor: float, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Plan agents on one accelerator whose replicas are taken to serve too much."""
     full = load_horizon("enterprise-2027")
     horizon = load_horizon(
@@ -152,23 +152,26 @@ def overrated(factor: float) -> Plan:
             "use_cases.agents.api": None,
         },
     )
-    for compressed in (False, True):
-        service = Service("agents", "moe", True, True, True, compressed)
-        true = coefficient(horizon, service, "h200-sxm")
-        horizon.coefficients[service, "h200-sxm"] = replace(true, requests_per_s=factor * true.requests_per_s)
+    honest = SimulatedCapacities.replica
+
+    def flattered(self: SimulatedCapacities, service: Service, hardware: str) -> Coefficient:
+        true = honest(self, service, hardware)
+        return replace(true, requests_per_s=factor * true.requests_per_s)
+
+    monkeypatch.setattr(SimulatedCapacities, "replica", flattered)
     return plan(horizon)
 
 
-def test_a_plan_whose_service_levels_do_not_hold_is_repaired() -> None:
-    honest, repaired = overrated(1.0), overrated(1.4)
+def test_a_plan_whose_service_levels_do_not_hold_is_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, repaired = overrated(1.0, monkeypatch), overrated(1.4, monkeypatch)
     assert honest.manifest["repairs"] == 0
     assert repaired.manifest["repairs"] >= 1
     assert repaired.feasible
     assert repaired.latency()["met"].all()
 
 
-def test_what_repairs_cannot_mend_is_reported() -> None:
-    found = overrated(30.0)
+def test_what_repairs_cannot_mend_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = overrated(30.0, monkeypatch)
     assert not found.feasible
     assert "agents" in found.manifest["missed"][0]
     assert not found.latency()["met"].all()
@@ -221,12 +224,12 @@ def test_the_command_prints_the_plan_and_writes_it(tmp_path: Path) -> None:
 
 def test_a_cheaper_fleet_of_a_policy_becomes_the_optimum(planned: Plan) -> None:
     """The solver may stop before it has proven anything: what a policy found is open to the optimum too."""
-    horizon = small()
-    market = planned_market(horizon, demands(horizon))
-    good = procure(market.market, gap=0.005, limit_s=5.0)
+    simulated = SimulatedCapacities(small())
+    found = evaluate(simulated.horizon, simulated, gap=0.005, limit_s=5.0)
+    market, good = found.planned, found.fleet
     poor = replace(good, net_present_cost_usd=1.02 * good.net_present_cost_usd, gap=0.03)
-    best, rehearsed = _cheapest(horizon, market, {"optimal": poor, "rent_only": good}, [])
+    best, rehearsed = _cheapest(simulated, market, {"optimal": poor, "rent_only": good}, [])
     assert best.net_present_cost_usd == good.net_present_cost_usd
     assert best.gap == pytest.approx((1.0 - 1.02 * 0.97), abs=1e-9)
     assert rehearsed
-    assert _cheapest(horizon, market, {"optimal": good, "rent_only": poor}, [])[0] is good
+    assert _cheapest(simulated, market, {"optimal": good, "rent_only": poor}, [])[0] is good

@@ -4,11 +4,12 @@ import math
 import numpy as np
 import pytest
 
-from sim.planning.coefficients import Coefficient, Service, coefficient, requests_of
+from sim.planning.capacities import Coefficient, MeanTokens, Service
+from sim.planning.coefficients import SimulatedCapacities, requests_of
 from sim.planning.demand import respond
 from sim.planning.horizon import Horizon, load_horizon
-from sim.planning.levers import quick_coefficient, serving_usd
-from sim.planning.service_cost import replica_rate, service_cost
+from sim.planning.levers import MeanFieldCapacities, serving_usd
+from sim.planning.service_cost import choices_in, replica_rate
 
 day = datetime.date
 LATE = day(2027, 12, 1)
@@ -17,6 +18,24 @@ LATE = day(2027, 12, 1)
 @pytest.fixture(scope="module")
 def horizon() -> Horizon:
     return load_horizon("enterprise-2027")
+
+
+@pytest.fixture(scope="module")
+def simulated(horizon: Horizon) -> SimulatedCapacities:
+    return SimulatedCapacities(horizon)
+
+
+class Given:
+    """Replicas that serve what is said."""
+
+    def __init__(self, plain: Coefficient, compressed: Coefficient) -> None:
+        self.coefficients = (plain, compressed)
+
+    def replica(self, service: Service, hardware: str) -> Coefficient:
+        return self.coefficients[service.compressed]
+
+    def tokens(self, case: str, model: str) -> MeanTokens:
+        return MeanTokens(1000.0, 0.0, 100.0)
 
 
 def service(case: str = "documents", compressed: bool = False, prefix: bool = True) -> Service:
@@ -64,8 +83,10 @@ def test_without_the_prefix_cache_nothing_is_cached(horizon: Horizon) -> None:
     assert requests_of(horizon, service(), 1.0, 500, 1, 0.0).cached_tokens.sum() > 0
 
 
-def test_a_coefficient_keeps_the_service_levels_and_the_target_load(horizon: Horizon) -> None:
-    found = coefficient(horizon, service("agents"), "h200-sxm")
+def test_a_coefficient_keeps_the_service_levels_and_the_target_load(
+    horizon: Horizon, simulated: SimulatedCapacities
+) -> None:
+    found = simulated.replica(service("agents"), "h200-sxm")
     assert found.accelerators in (1, 2, 4, 8)
     assert 0.0 < found.load <= horizon.spec.target_load.value + 1e-12
     tight = load_horizon(
@@ -82,62 +103,59 @@ def test_a_coefficient_keeps_the_service_levels_and_the_target_load(horizon: Hor
             ]
         },
     )
-    tighter = coefficient(tight, service("agents"), "h200-sxm")
+    tighter = SimulatedCapacities(tight).replica(service("agents"), "h200-sxm")
     assert tighter.requests_per_s / max(1, tighter.accelerators) < found.requests_per_s / found.accelerators
 
 
-def test_a_model_that_does_not_fit_says_so(horizon: Horizon) -> None:
+def test_a_model_that_does_not_fit_says_so() -> None:
     small = load_horizon("enterprise-2027", {"use_cases.documents.models.moe.layouts": [1]})
-    found = coefficient(small, service(), "h100-sxm")
+    found = SimulatedCapacities(small).replica(service(), "h100-sxm")
     assert found.accelerators == 0
     assert "does not fit" in found.reason
 
 
 def test_adoption_mixes_service_times(horizon: Horizon) -> None:
     """Half the requests at 2 per second and half at 6: 3 per second together, times the speed of the software."""
-    rates = {False: 2.0, True: 6.0}
-
-    def given(_: Horizon, wanted: Service, __: str) -> Coefficient:
-        return Coefficient(4, rates[wanted.compressed], 0.85, "")
-
+    given = Given(Coefficient(4, 2.0, 0.85, ""), Coefficient(4, 6.0, 0.85, ""))
     month = LATE
     share = 0.6
     levers = horizon.levers
-    accelerators, rate = replica_rate(horizon, "documents", "moe", "h100-sxm", month, levers, given)
+    accelerators, rate = replica_rate(horizon, given, "documents", "moe", "h100-sxm", month, levers)
     assert accelerators == 4
     assert rate == pytest.approx(1.5 / ((1.0 - share) / 2.0 + share / 6.0))
-    _, plain = replica_rate(horizon, "documents", "moe", "h100-sxm", month, levers - {"compression"}, given)
+    _, plain = replica_rate(horizon, given, "documents", "moe", "h100-sxm", month, levers - {"compression"})
     assert plain == pytest.approx(1.5 * 2.0)
 
 
-def test_more_ways_never_cost_more_and_whole_replicas_never_less(horizon: Horizon) -> None:
+def test_more_ways_never_cost_more_and_whole_replicas_never_less(
+    horizon: Horizon, simulated: SimulatedCapacities
+) -> None:
     month = day(2026, 11, 1)
-    own = service_cost(horizon, "documents", month, horizon.levers, with_api=False)
-    every = service_cost(horizon, "documents", month, horizon.levers)
-    assert every.usd_per_request <= own.usd_per_request
-    lumpy = service_cost(horizon, "documents", month, horizon.levers, rate_per_s=0.3, with_api=False)
-    assert lumpy.usd_per_request >= own.usd_per_request - 1e-15
-    baseline = service_cost(horizon, "documents", month, horizon.levers - {"hardware"}, with_api=False)
-    assert baseline.usd_per_request >= own.usd_per_request
+    choices = choices_in(horizon, simulated, "documents", month, horizon.levers)
+    own = choices.cheapest(with_api=False)
+    assert choices.cheapest().usd_per_request <= own.usd_per_request
+    assert choices.cheapest(0.3, with_api=False).usd_per_request >= own.usd_per_request - 1e-15
+    baseline = choices_in(horizon, simulated, "documents", month, horizon.levers - {"hardware"})
+    assert baseline.cheapest(with_api=False).usd_per_request >= own.usd_per_request
 
 
 def test_a_use_case_that_nothing_serves_costs_infinitely_much(horizon: Horizon) -> None:
-    nothing = service_cost(
-        horizon, "consultations", LATE, horizon.levers, capacity=lambda *_: Coefficient(0, 0.0, 0.0, "")
-    )
+    given = Given(Coefficient(0, 0.0, 0.0, ""), Coefficient(0, 0.0, 0.0, ""))
+    nothing = choices_in(horizon, given, "consultations", LATE, horizon.levers).cheapest()
     assert math.isinf(nothing.usd_per_request)
 
 
-def test_the_quick_coefficient_is_the_simulated_one_with_all_levers(horizon: Horizon) -> None:
+def test_the_mean_field_is_the_simulated_coefficient_with_all_levers(simulated: SimulatedCapacities) -> None:
     everything = service()
-    quick = quick_coefficient(horizon, everything, "b200-hgx")
-    simulated = coefficient(horizon, everything, "b200-hgx")
+    quick = MeanFieldCapacities(simulated).replica(everything, "b200-hgx")
+    exact = simulated.replica(everything, "b200-hgx")
     assert quick.requests_per_s / quick.accelerators == pytest.approx(
-        simulated.requests_per_s / simulated.accelerators, rel=0.02
+        exact.requests_per_s / exact.accelerators, rel=0.02
     )
 
 
-def test_hardware_prefix_and_software_save(horizon: Horizon) -> None:
-    nothing = serving_usd(horizon, LATE, frozenset())
+def test_hardware_prefix_and_software_save(horizon: Horizon, simulated: SimulatedCapacities) -> None:
+    mean_field = MeanFieldCapacities(simulated)
+    nothing = serving_usd(horizon, mean_field, LATE, frozenset())
     for lever in ("hardware", "prefix_caching", "software", "quantisation"):
-        assert serving_usd(horizon, LATE, frozenset({lever})) < nothing  # type: ignore[arg-type]
+        assert serving_usd(horizon, mean_field, LATE, frozenset({lever})) < nothing  # type: ignore[arg-type]
