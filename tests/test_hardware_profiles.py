@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -107,6 +108,9 @@ DERIVED_ENDS: Final = {
     ("tpu-8i", "peak.bf16"): 5050 / 4,
     ("maia-200", "peak.bf16"): 5000 / 4,
 }
+# Numbers that no source states by part: failures of clusters, and guesses. They have tests of their own.
+OF_ALL_PARTS: Final = ("power.idle_fraction", "power.speed_elasticity", "reliability.")
+WITHOUT_FAILURE_RATES: Final = {"maia-100", "maia-200", "rubin-ultra"}
 # First dates that are not the first date in the facts' general-availability field.
 AVAILABLE_FROM: Final = {
     "maia-100": None,
@@ -307,6 +311,58 @@ def test_power_at_the_meter_exceeds_thermal_design(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_failure_rates_are_those_of_the_clusters_in_the_facts(name: str) -> None:
+    reliability = profile(name).reliability
+    if name in WITHOUT_FAILURE_RATES:
+        assert (reliability.accelerator, reliability.system) == (None, None)
+        return
+    assert reliability.accelerator is not None
+    assert reliability.system is not None
+    clusters, year = all_facts()["economics"]["reliability"], 365.25 * 86400.0
+    llama, repairs = clusters["meta_llama3"], clusters["mttr_assumption_hours"]
+    rate = reliability.accelerator.rate
+    assert [each * year for each in (rate.low or 0.0, rate.value, rate.high or 0.0)] == pytest.approx(
+        [llama["per_gpu_year_faulty_gpu"], llama["per_gpu_year_gpu_attributed"], llama["per_gpu_year_all"]]
+    )
+    assert llama["interruptions"] / llama["gpus"] / llama["days"] * 365.25 == pytest.approx(rate.high * year, rel=2e-3)
+    stated = reliability.system_accelerators
+    size = profile(name).scale_up_domain if stated is None else stated.value
+    beyond = llama["per_gpu_year_all"] - llama["per_gpu_year_gpu_attributed"]
+    rate = reliability.system.rate
+    assert rate.value * year == pytest.approx(beyond * size, rel=0.02)
+    assert rate.low is not None
+    assert rate.low * year == pytest.approx(llama["per_gpu_year_network"] * size, rel=0.05)
+    assert rate.high is not None
+    if name in NVL72:
+        share = 1.0 - clusters["nvl72"]["rack_uptime_sla"]
+        assert rate.high * year * 9 / 8766 == pytest.approx(share / (1 - share), rel=0.01)
+        assert reliability.system.repair.value == repairs["nvl72_tray_swap"] * 3600
+    else:
+        of_accelerators = 8 * llama["per_gpu_year_gpu_attributed"]
+        assert rate.high * year == pytest.approx(
+            (clusters["meta_rsc1"]["per_node_year"] - of_accelerators) / 8 * size, rel=0.02
+        )
+        assert reliability.system.repair.value == repairs["node_repair_rma"] * 3600
+    assert reliability.accelerator.repair.value == repairs["hot_spare_node_swap"] * 3600
+    assert reliability.accelerator.repair.low == repairs["process_restart"] * 3600
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_price_of_a_power_cap_is_that_of_vera_rubin_or_a_guess(name: str) -> None:
+    power = profile(name).power
+    if power.speed_elasticity is None:
+        assert power.thermal_design is None or name in WITHOUT_FAILURE_RATES
+        return
+    assert power.thermal_design is not None
+    assert power.idle_fraction is not None
+    elasticity, idle = power.speed_elasticity, power.idle_fraction.value * 2300
+    published = math.log(16625 / 17500) / math.log((1800 - idle) / (2300 - idle))
+    assert elasticity.low == pytest.approx(published, abs=0.005)
+    assert elasticity.value == (elasticity.low if name == "vr200-nvl72" else 0.33)
+    assert (elasticity.confidence is Confidence.DERIVED) == (name == "vr200-nvl72")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_availability_is_consistent(name: str) -> None:
     spec = profile(name)
     when = spec.availability
@@ -381,7 +437,7 @@ def test_every_number_is_the_fact(name: str) -> None:
                 ends = [end for end in (number.low, number.value, number.high) if end is not None]
                 inside = min(ends) * (1 - 1e-9) <= conflict["value"] * factor <= max(ends) * (1 + 1e-9)
                 assert inside is ((name, field) not in REJECTED), path
-    extra = set(shipped) - expected - {"memory.usable", "power.idle_fraction"}
+    extra = {path for path in shipped if not path.startswith(OF_ALL_PARTS)} - expected - {"memory.usable"}
     assert extra == {path for profile_name, path in FROM_PROSE if profile_name == name}
     for path in extra:
         assert (shipped[path].value, shipped[path].confidence) == FROM_PROSE[name, path], path
@@ -393,7 +449,7 @@ def test_the_ends_of_ranges_stand_in_the_facts(name: str) -> None:
     lines = REPORT.read_text("utf-8").splitlines() if name in REPORT_ROWS else []
     rows = [line for line in lines if line.startswith(REPORT_ROWS[name])]
     known = numbers_in(entry) | numbers_in("\n".join(rows))
-    for path in set(numbers(name)) - {"power.idle_fraction"}:
+    for path in (path for path in numbers(name) if not path.startswith(OF_ALL_PARTS)):
         for end in written_ends(name, path):
             if (name, path) in DERIVED_ENDS:
                 assert end == pytest.approx(DERIVED_ENDS[name, path], rel=2e-3), path

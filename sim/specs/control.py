@@ -116,6 +116,9 @@ class QueueScalingSpec(AutoscalingSpec):
     target: PositiveNumber
     """Waiting requests per ready replica."""
 
+    release: PositiveFraction
+    """Share of the target below which replicas are given back, one at each decision [1]."""
+
 
 class TtftScalingSpec(AutoscalingSpec):
     """Scales by the time to first token: mean over first tokens since the last decision and over the requests that
@@ -126,6 +129,9 @@ class TtftScalingSpec(AutoscalingSpec):
 
     target: PositiveSeconds
     """Mean time to first token [s]."""
+
+    release: PositiveFraction
+    """Share of the target below which replicas are given back, one at each decision [1]."""
 
 
 class ScheduledScalingSpec(AutoscalingSpec):

@@ -27,7 +27,10 @@ class ReliabilitySpec(Spec):
     """Failures that one accelerator causes: the replica that runs on it restarts."""
 
     system: SourcedFailureModeSpec | None = None
-    """Failures of one system (host, power, links): all replicas in the scale-up domain go down together."""
+    """Failures of one system (host, power, links): all replicas on it go down together."""
+
+    system_accelerators: Sourced[PositiveInteger] | None = None
+    """Accelerators that go down with a system; none means those of the scale-up domain."""
 
 
 class FailureModeSpec(Spec):

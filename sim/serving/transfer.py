@@ -1,0 +1,48 @@
+"""KV on its way from one replica to another: each sends and receives one at a time, first come, first served."""
+
+from __future__ import annotations
+
+from sim.serving.compilation import compiled
+from sim.serving.state import FRACTION_BITS
+from sim.specs.memory import HandOverSpec
+
+_NANOSECONDS = 1e9
+
+
+def token_duration(hand_over: HandOverSpec, bytes_per_token: float) -> int:
+    """Return how long the KV of one token takes at the stated bandwidth [2**-20 ns]."""
+    return round(bytes_per_token / hand_over.bandwidth * _NANOSECONDS * (1 << FRACTION_BITS))
+
+
+@compiled
+def transfer_end_ns(
+    ready_ns: int, sender_free_ns: int, receiver_free_ns: int, tokens: int, duration: int, latency_ns: int
+) -> tuple[int, int]:
+    """Return when both ends of a transfer are free again, and when its KV is there.
+
+    It begins when its prompt is computed and neither end is busy, `start = max(ready, sender, receiver)`, and holds
+    both for `tokens * duration`, rounded up to whole nanoseconds; the latency passes on the way and holds nobody.
+    With one sender and one receiver this is Lindley's recursion.
+
+    Parameters
+    ----------
+    ready_ns : int
+        When the prompt is computed [ns].
+    sender_free_ns, receiver_free_ns : int
+        When the two replicas have ended their transfers before this one [ns].
+    tokens : int
+        KV entries to send [tokens].
+    duration : int
+        Time of one of them [2**-20 ns].
+    latency_ns : int
+        Time on the way [ns].
+
+    Returns
+    -------
+    tuple of int
+        When sender and receiver are free, and when decoding can begin [ns].
+
+    """
+    start_ns = max(ready_ns, sender_free_ns, receiver_free_ns)
+    busy_ns = (tokens * duration + (1 << FRACTION_BITS) - 1) >> FRACTION_BITS
+    return start_ns + busy_ns, start_ns + busy_ns + latency_ns
