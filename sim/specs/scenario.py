@@ -9,7 +9,16 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from sim.specs.control import ApiSpec, ReservedShare, RetriesSpec, RoutingSpec, SiteSpec, TimeoutSpec
 from sim.specs.fleet import PoolSpec
 from sim.specs.hardware import PriceBasis
-from sim.specs.spec import Document, Key, NonNegativeInteger, Number, OwnKey, PositiveNumber, Spec
+from sim.specs.spec import (
+    Document,
+    Key,
+    NonNegativeInteger,
+    Number,
+    OwnKey,
+    PositiveFraction,
+    PositiveNumber,
+    Spec,
+)
 from sim.specs.units import PositiveSeconds, RequestsPerSecond, Seconds
 from sim.specs.workload import ServiceLevelSpec
 
@@ -137,6 +146,10 @@ class ScenarioSpec(Document):
 
     service_levels: dict[Key, tuple[ServiceLevelSpec, ...]] = Field(default_factory=dict)
     """Service levels by class, instead of the workload's."""
+
+    peak_share: PositiveFraction = 0.05
+    """Share of the run, its busiest intervals, by which what the fleet is paid for and does not use is put down to
+    classes [1]."""
 
     oversized_requests: Literal["error", "reject"] = "error"
     """Requests longer than the model's context or a replica's KV memory: bad input, or counted as rejected."""
