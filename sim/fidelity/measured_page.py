@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sim.fidelity.coverage import coverage_of
 from sim.fidelity.mapping import DATA
 from sim.fidelity.points import KINDS
 from sim.fidelity.validation import Validation, worst_groups
@@ -85,6 +86,7 @@ def measured_errors(in_sample: Validation, groups_out: Validation, families_out:
         "families_out_by_accelerator": families_out.by("accelerator"),
         "worst": [list(each) for each in worst_groups(groups_out)],
         "unscored": in_sample.reasons(),
+        "coverage": coverage_of(in_sample, groups_out),
     }
 
 

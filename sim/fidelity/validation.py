@@ -16,8 +16,12 @@ from sim.fidelity.mapping import Mapper, System, UnmappedError, fidelity_library
 from sim.fidelity.points import KINDS, MeasuredRun, Target
 from sim.fidelity.prediction import Prediction, predict
 from sim.serving.deployment import specification_only
+from sim.serving.validity import features_of, formats_used, validity_of
 from sim.specs.library import Library
 from sim.specs.serving_stack import BandClass, BandMetric, ServingStackSpec
+
+MEASURES = ("n", "median_ape", "mean_ape", "p90_ape", "median_bias", "band_coverage")
+"""What is said of a group of numbers; errors are fractions, and null where there is no number."""
 
 GROUPINGS = ("accelerator", "model", "framework", "regime", "source", "statistic")
 """Columns by which errors are grouped."""
@@ -56,6 +60,34 @@ class Compared:
     load_factor: float
     """Offered load over capacity; from 1 on latencies are past the knee."""
 
+    hardware: str = ""
+    """Hardware profile."""
+
+    family: str = ""
+    """Accelerator family."""
+
+    features: tuple[str, ...] = ()
+    """Kinds of layers of the model."""
+
+    formats: tuple[str, ...] = ()
+    """Arithmetic formats of its matrix products."""
+
+    sequences: float = math.nan
+    """Sequences that one replica runs at a time, where the load says so."""
+
+    tokens: float = math.nan
+    """Mean prompt and answer together [tokens]."""
+
+    @property
+    def error(self) -> float:
+        """Return predicted over measured, less one [1]."""
+        return self.predicted / self.measured - 1.0
+
+    @property
+    def past_the_knee(self) -> bool:
+        """Return whether the load exceeds the capacity, so that latencies hang on how long the run lasts."""
+        return self.load == "open" and self.load_factor >= 1.0
+
 
 @dataclass(frozen=True)
 class Unscored:
@@ -80,7 +112,7 @@ class Validation:
     """Numbers without."""
 
     def errors(self, rows: Iterable[Compared] | None = None) -> dict[str, dict[str, float | int | None]]:
-        """Return metric -> n, errors and coverage of some of the rows, by default all."""
+        """Return metric -> n, errors and coverage of some of the rows, by default all; none where it has no rows."""
         chosen = list(self.compared if rows is None else rows)
         return {
             kind: error_measures(mine) for kind in KINDS if (mine := [each for each in chosen if each.metric == kind])
@@ -104,10 +136,10 @@ class Validation:
 
     def to_json(self) -> dict[str, object]:
         """Return the answer of `fleetcast validate --json`; errors are fractions."""
-        result: dict[str, object] = {"overall": self.errors()}
+        none = dict.fromkeys(MEASURES) | {"n": 0}
+        result: dict[str, object] = {"overall": dict.fromkeys(KINDS, none) | self.errors()}
         result |= {f"by_{column}": self.by(column) for column in GROUPINGS}
-        past = sum(each.load_factor >= 1.0 and each.load == "open" for each in self.compared)
-        result["past_the_knee"] = past
+        result["past_the_knee"] = sum(each.past_the_knee for each in self.compared)
         for name, unmapped in (("unmapped", True), ("not_scored", False)):
             rows = [asdict(each) for each in self.unscored if each.unmapped is unmapped]
             result[name] = {"n": len(rows), "reasons": self.reasons(unmapped), "rows": rows}
@@ -169,18 +201,21 @@ def _why_not(run: MeasuredRun, target: Target, system: System, predicted: Predic
     return ""
 
 
-def known_class(system: System, stack: ServingStackSpec) -> BandClass:
-    """Return how well a system is known: its accelerator family calibrated, shipping only, or only specified."""
-    if system.hardware.family in stack.families:
-        return "calibrated"
-    return "specification" if specification_only(system.hardware, system.formats) else "transferred"
+def _sequences(system: System, predicted: Prediction) -> float:
+    """Return the sequences of one replica: its users, or by Little's law those of a rate that it keeps up with."""
+    if system.load.kind in ("closed", "batch"):
+        return system.load.amount / system.replicas
+    if system.load.kind == "open" and predicted.load_factor < 1.0:
+        return system.load.amount / system.replicas * predicted.values["e2e", "mean"]
+    return math.nan
 
 
 def _compared(system: System, stack: ServingStackSpec, target: Target, predicted: Prediction) -> Compared:
     value = predicted.values[target.kind, target.statistic]
-    known = known_class(system, stack)
+    unmeasured = specification_only(system.hardware, system.formats)
+    validity = validity_of(stack, system.hardware, system.model.architecture, system.formats, unmeasured)
     metrics: Mapping[str, BandMetric] = {"throughput": "throughput", "tpot": "tpot", "e2e": "e2e", "ttft": "ttft"}
-    band = stack.bands.get(metrics[target.kind], {}).get(known)
+    band = validity.bands.get(metrics[target.kind])
     return Compared(
         row_id=target.row_id,
         line=target.line,
@@ -195,10 +230,16 @@ def _compared(system: System, stack: ServingStackSpec, target: Target, predicted
         measured=target.value,
         predicted=value,
         weight=target.weight,
-        known=known,
+        known=validity.known,
         band_low=math.nan if band is None else value * band.low,
         band_high=math.nan if band is None else value * band.high,
         load_factor=predicted.load_factor,
+        hardware=system.hardware.name,
+        family=system.hardware.family,
+        features=features_of(system.model.architecture),
+        formats=tuple(sorted(formats_used(system.model.architecture, system.formats))),
+        sequences=_sequences(system, predicted),
+        tokens=system.lengths.prompt_tokens + system.lengths.output_tokens,
     )
 
 

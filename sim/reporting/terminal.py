@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sim.reporting.console import recorder
 from sim.reporting.wide_table import TableColumn, WideTable
+from sim.results.model_error import PAST_THE_KNEE
 from sim.results.result import Result
 from sim.results.tables import ALL
 
@@ -33,6 +34,9 @@ _FLEET = (
     ("usd_per_million_tokens", "USD per\nM tokens"),
     ("usd_per_million_output_tokens", "USD per\nM output"),
 )
+_KNOWN = {"calibrated": "calibrated", "transferred": "unmeasured", "specification": "a specification"}
+"""How well an accelerator is known, in words."""
+
 _POOL_NAMES = ("scenario", "pool", "model", "hardware")
 _POOL_NUMBERS = ("replicas", "accelerators", "weights\nGiB each", "KV\nktokens", "USD/h each", "terms")
 _LISTED: Mapping[str, tuple[str, float, int]] = {
@@ -64,7 +68,7 @@ def result_tables(result: Result) -> RenderableType:
     parts: list[RenderableType] = [_fleet_table(result, summary), Text(), _latency_table(summary)]
     if (summary["metric"].str.startswith("service_level_met")).any():
         parts += [Text(), _service_level_table(summary)]
-    parts += [Text(), *_flag_lines(result)]
+    parts += [Text(), model_error_table(result), Text(), *_flag_lines(result)]
     return Group(*parts)
 
 
@@ -136,6 +140,43 @@ def pools_table(pools: Iterable[Mapping[str, Any]]) -> WideTable:
             ]
         )
     return WideTable("Pools", columns, rows)
+
+
+def model_error_table(result: Result) -> WideTable:
+    """Return the error band of every pool: how far measured systems like it lay from their predictions."""
+    columns = [TableColumn("scenario", is_key=True), TableColumn("pool", is_key=True), TableColumn("accelerator is")]
+    columns += [TableColumn(heading, is_number=True) for heading in ("TTFT", "TPOT", "E2E", "capacity")]
+    columns += [TableColumn("load /\ncapacity", is_number=True), TableColumn("points", is_number=True)]
+    summary = result.summary()
+    factors = summary[summary["metric"] == "load_factor"].set_index(["scenario_id", "pool"])
+    pools = result.manifest["pools"]
+    assert isinstance(pools, Mapping)
+    rows = []
+    for scenario, found in pools.items():
+        for pool in found:
+            bands = pool["validity"]["error_bands"]
+            load = "-"
+            if (scenario, pool["pool"]) in factors.index:
+                low, high = (float(factors[end].loc[(scenario, pool["pool"])]) for end in ("model_low", "model_high"))
+                load = "-" if math.isnan(low) else f"{_number(low)}–{_number(high)}"
+            rows.append(
+                [
+                    str(scenario),
+                    str(pool["pool"]),
+                    _KNOWN[pool["validity"]["known"]],
+                    *(band_in_words(bands.get(metric)) for metric in ("ttft", "tpot", "e2e", "throughput")),
+                    load,
+                    f"{sum(band['points'] for band in bands.values()):,}",
+                ]
+            )
+    return WideTable(
+        "Model error: measured over predicted in four of five cases, beside the intervals above", columns, rows
+    )
+
+
+def band_in_words(band: Mapping[str, float] | None) -> str:
+    """Return an error band as factors on a prediction."""
+    return "not known" if band is None else f"×{band['low']:.2f}–{band['high']:.2f}"
 
 
 def with_interval(value: float, low: float = math.nan, high: float = math.nan) -> str:
@@ -225,7 +266,8 @@ def _latency_table(summary: pd.DataFrame) -> WideTable:
         cells = []
         for metric, quantile, _, scale in _LATENCIES:
             found = group[(group["metric"] == metric) & (group["quantile"] == quantile)].iloc[0]
-            cells.append(with_interval(*(float(found[column]) * scale for column in ("value", "low", "high"))))
+            shown = with_interval(*(float(found[column]) * scale for column in ("value", "low", "high")))
+            cells.append(_marked(shown, found["note"]))
         offered = group.loc[group["metric"] == "requests_offered", "value"].iloc[0]
         table.append([str(scenario), str(name), f"{offered:,.0f}", *cells])
     return WideTable("Latency", columns, table)
@@ -249,19 +291,27 @@ def _service_level_table(summary: pd.DataFrame) -> WideTable:
                 str(row["class"]),
                 f"{metric.removesuffix('_s').upper()} p{100 * row['quantile']:g}",
                 _number(float(same["value"].loc[f"service_level_limit_{metric}"])),
-                _shown(same, metric),
+                _marked(_shown(same, metric), same["note"].loc[metric]),
                 "-" if math.isnan(within) else f"{within:.1%}",
-                _verdict(float(row["value"]), undecided=row["low"] != row["high"]),
+                _verdict(row),
             ]
         )
     return WideTable("Service levels", columns, table)
 
 
-def _verdict(met: float, undecided: bool) -> str:
+def _marked(shown: str, note: object) -> str:
+    """Return a latency with a mark where its pool is past the knee, so that it is never read without."""
+    return f"past knee: {shown}" if str(note or "").startswith(PAST_THE_KNEE) else shown
+
+
+def _verdict(row: pd.Series) -> str:
     """Return whether a service level is met, in words; nothing is met where nothing was measured."""
+    met = float(row["value"])
     if math.isnan(met):
         return "no requests"
-    return ("yes" if met else "no") + (" (within noise)" if undecided else "")
+    within = ["noise"] if row["low"] != row["high"] else []
+    within += ["model error"] if float(row["model_low"]) < float(row["model_high"]) else []
+    return ("yes" if met else "no") + (f" (within {' and '.join(within)})" if within else "")
 
 
 def _flag_lines(result: Result) -> list[RenderableType]:

@@ -105,6 +105,7 @@ def summary_of(runs: Sequence[Run], flags: Sequence[Flag], load_factors: dict[st
         runs[0].window,
         flags=flags,
         load_factors=load_factors,
+        validity={each.pool: each.validity for each in prepared.deployments},
     )
 
 
@@ -113,7 +114,8 @@ def flags_of(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:
     prepared, window = runs[0].prepared, runs[0].window
     requests = pa.concat_tables([each.requests for each in runs])
     timeline = pa.concat_tables([each.timeline for each in runs])
-    flags = honesty_flags(requests, timeline, window, load_factors)
+    validity = {each.pool: each.validity for each in prepared.deployments}
+    flags = honesty_flags(requests, timeline, window, load_factors, validity=validity)
     _, seen = labels(requests, "class")
     flags += [
         Flag("few_samples", f"class {name}", "no request came at all; raise its rate, or lengthen the run")

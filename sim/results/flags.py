@@ -12,6 +12,8 @@ import numpy as np
 
 from sim.results.metrics import Array, Window
 from sim.results.tables import Table, labels, numbers
+from sim.serving.validity import Validity
+from sim.specs.serving_stack import BandClass
 
 SATURATING_LOAD_FACTOR = 1.0
 """Offered load over capacity beyond which a queue grows without bound, whatever the arrivals."""
@@ -36,6 +38,13 @@ FEWEST_BLOCKS = 5
 
 FEWEST_EXCEEDANCES = 10
 """Observations beyond a quantile needed to estimate it: their count then has a spread of about a third."""
+
+NEAR_THE_KNEE = 0.9
+"""Load over capacity from which a pool without an error band counts as near its knee: waiting times are then ten times
+those of an idle server, and twice that at 0.95."""
+
+BEYOND_LENGTH_QUANTILE = 0.95
+"""Quantile of prompt and answer that must be within the measured lengths."""
 
 LARGEST_WARM_UP_FRACTION = 0.5
 """Part of the run that the warm-up may take: beyond it, more is thrown away than measured."""
@@ -69,15 +78,20 @@ def honesty_flags(
     window: Window,
     load_factors: Mapping[str, float],
     quantiles: Sequence[float] = (0.5, 0.9, 0.95, 0.99),
+    validity: Mapping[str, Validity] | None = None,
 ) -> list[Flag]:
-    """All flags of a run, worst first: see `saturated`, `not_converged` and `few_samples`."""
+    """All flags of a run, worst first: see `saturated`, `near_knee`, `not_converged` and so on in this file."""
     codes, names = labels(requests, "class")
     offered = window.holds(numbers(requests, "arrival_s"))
     counts = np.bincount(codes[offered & (codes >= 0)], minlength=len(names))
     samples = {name: int(count) for name, count in zip(names, counts, strict=True)}
+    beyond = saturated(load_factors, timeline, window)
+    known = validity or {}
     return [
-        *saturated(load_factors, timeline, window),
+        *beyond,
+        *near_knee(load_factors, known, [flag.scope for flag in beyond]),
         *not_converged(timeline, window),
+        *outside_calibration(requests, timeline, window, known),
         *few_samples(samples, quantiles, window),
     ]
 
@@ -96,8 +110,8 @@ def saturated(load_factors: Mapping[str, float], timeline: Table, window: Window
         growth = growths.get(pool)
         if load_factor > SATURATING_LOAD_FACTOR:
             message = (
-                f"offered load is {load_factor:.4g} times the capacity: latencies grow with the run; "
-                f"take at least {load_factor:.4g} times the replicas, or reduce the load"
+                f"offered load is {load_factor:.4g} times the capacity, {load_factor - 1:.0%} past the knee: "
+                f"latencies grow with the run; take at least {load_factor:.4g} times the replicas, or reduce the load"
             )
         elif busy >= FULLY_BUSY_FRACTION and growth is not None and growth.grows:
             message = (
@@ -108,6 +122,74 @@ def saturated(load_factors: Mapping[str, float], timeline: Table, window: Window
             continue
         flags.append(Flag("saturated", f"pool {pool}", message))
     return flags
+
+
+def near_knee(
+    load_factors: Mapping[str, float], validity: Mapping[str, Validity], beyond: Sequence[str] = ()
+) -> list[Flag]:
+    """Flag each pool that may be past its knee within the error of its capacity, with the distance to the knee.
+
+    The capacity of a pool lies, in four of five measured cases, between `low` and `high` times the predicted one:
+    where the load exceeds `low` times the capacity, a real fleet may not keep up although the simulated one does.
+
+    Parameters: `load_factors` [1] gives offered load / capacity by pool; `validity` the bands by pool; `beyond` names
+    scopes that are saturated already and flagged as such.
+    """
+    flags = []
+    for pool, load_factor in load_factors.items():
+        judged = validity.get(pool)
+        band = None if judged is None else judged.bands.get("throughput")
+        threshold = NEAR_THE_KNEE if band is None else min(band.low, NEAR_THE_KNEE)
+        if load_factor <= threshold or f"pool {pool}" in beyond or load_factor > SATURATING_LOAD_FACTOR:
+            continue
+        room = 1 / load_factor - 1
+        message = f"offered load is {load_factor:.3g} of the capacity, which leaves {room:.0%} more to the knee"
+        if band is not None:
+            message += (
+                f"; measured capacities were {band.low:.3g} to {band.high:.3g} of predicted ones in four of five cases"
+            )
+            if load_factor > band.low:
+                needed = load_factor / band.low
+                message += f", so it may be past it: {needed:.3g} times the replicas would be safe from that"
+        flags.append(Flag("near_knee", f"pool {pool}", message))
+    return flags
+
+
+def outside_calibration(
+    requests: Table, timeline: Table, window: Window, validity: Mapping[str, Validity]
+) -> list[Flag]:
+    """Flag each pool that no measured point is like: accelerator, kind of model, format, batch or length.
+
+    Parameters: `requests` and `timeline` as in `honesty_flags`; `window` [s]; `validity` by pool.
+    """
+    pools, names = labels(requests, "pool")
+    tokens = numbers(requests, "prompt_tokens") + numbers(requests, "output_tokens")
+    flags = []
+    for pool, judged in validity.items():
+        reasons = list(judged.outside)
+        running = _running_per_replica(timeline, window, pool)
+        if judged.most_sequences is not None and running > judged.most_sequences:
+            reasons.append(
+                f"{running:.0f} sequences on a replica at a time, measured were at most {judged.most_sequences:.0f}"
+            )
+        mine = tokens[pools == names.index(pool)] if pool in names else tokens[:0]
+        if judged.most_tokens is not None and mine.size:
+            longest = float(np.quantile(mine, BEYOND_LENGTH_QUANTILE))
+            if longest > judged.most_tokens:
+                reasons.append(
+                    f"one of {1 / (1 - BEYOND_LENGTH_QUANTILE):.0f} requests has {longest:,.0f} tokens or more, "
+                    f"measured were at most {judged.most_tokens:,.0f}"
+                )
+        if reasons:
+            flags.append(Flag("outside_calibration", f"pool {pool}", "; ".join(reasons) + f" ({_KNOWN[judged.known]})"))
+    return flags
+
+
+_KNOWN: Mapping[BandClass, str] = {
+    "calibrated": "its error bands are those of points inside",
+    "transferred": "its error bands are those of accelerators left out of the fit",
+    "specification": "its error bands are twice, in logarithms, those of accelerators left out of the fit",
+}
 
 
 def not_converged(timeline: Table, window: Window) -> list[Flag]:
@@ -206,6 +288,18 @@ def _busy_fraction(timeline: Table, window: Window, pool: str) -> float:
     starts, ends = numbers(timeline, "interval_start_s")[rows], numbers(timeline, "interval_end_s")[rows]
     weights = window.overlap_s(starts, ends)
     return float(np.average(numbers(timeline, "busy_fraction")[rows], weights=weights)) if weights.sum() else math.nan
+
+
+def _running_per_replica(timeline: Table, window: Window, pool: str) -> float:
+    """Most requests in the batch of a replica, as a mean over an interval of the window; 0 if there is none."""
+    codes, pool_names = labels(timeline, "pool")
+    if pool not in pool_names:
+        return 0.0
+    rows = codes == pool_names.index(pool)
+    starts, ends = numbers(timeline, "interval_start_s")[rows], numbers(timeline, "interval_end_s")[rows]
+    inside = window.overlap_s(starts, ends) > 0
+    replicas = np.maximum(numbers(timeline, "replicas")[rows][inside], 1e-9)
+    return float((numbers(timeline, "running")[rows][inside] / replicas).max(initial=0.0))
 
 
 def _needed(quantile: float) -> int:

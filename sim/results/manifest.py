@@ -12,6 +12,7 @@ from typing import Any
 
 from sim.results.flags import Flag
 from sim.serving.deployment import Deployment
+from sim.serving.validity import Validity
 from sim.specs.resolved import Scenario
 from sim.specs.spec import Document
 from sim.version import __version__
@@ -103,5 +104,20 @@ def pool_record(deployment: Deployment) -> dict[str, Any]:
         "max_sequences": deployment.max_sequences,
         "step_token_budget": deployment.step_token_budget,
         "specification_only": deployment.specification_only,
+        "validity": validity_record(deployment.validity),
         "price": None if deployment.price is None else asdict(deployment.price),
+    }
+
+
+def validity_record(validity: Validity) -> dict[str, Any]:
+    """Return how far a pool's figures can be trusted, as manifests and answers show it."""
+    return {
+        "known": validity.known,
+        "error_bands": {
+            metric: {"low": band.low, "high": band.high, "points": band.points}
+            for metric, band in validity.bands.items()
+        },
+        "outside": list(validity.outside),
+        "most_sequences": validity.most_sequences,
+        "most_tokens": validity.most_tokens,
     }

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from sim.results.flags import Flag
 from sim.results.metrics import LATENCIES
+from sim.results.model_error import PAST_THE_KNEE
 from sim.results.tables import ALL, TABLES, columns_of, frame
 from sim.results.writing import read_results, write_results
 
@@ -77,12 +78,16 @@ class Result:
     def latency(self) -> pd.DataFrame:
         """Latencies [s], one row a scenario and class.
 
-        Columns: `ttft_p50_s`, `ttft_p50_low_s`, `ttft_p50_high_s`, and so on for p90, p95, p99, tpot and e2e.
+        Columns: `past_the_knee` says whether a pool of the class is beyond its capacity, so that its latencies hang on
+        how long the run lasts; then `ttft_p50_s`, `ttft_p50_low_s`, `ttft_p50_high_s`, and so on for p90, p95, p99,
+        tpot and e2e.
         """
         rows = _plain(self.summary_table)
         rows = rows[rows["pool"] == ALL]
         keys = ["scenario_id", "class"]
         wide = rows[keys].drop_duplicates().set_index(keys)
+        noted = rows["metric"].isin(list(LATENCIES)) & rows["note"].fillna("").str.startswith(PAST_THE_KNEE)
+        wide["past_the_knee"] = wide.index.isin(pd.MultiIndex.from_frame(rows.loc[noted, keys]))
         for metric in LATENCIES:
             for quantile in LATENCY_QUANTILES:
                 chosen = rows[(rows["metric"] == metric) & (rows["quantile"] == quantile)].set_index(keys)

@@ -19,8 +19,10 @@ from sim.results.metrics import (
     check_service_levels,
     pool_cost_usd,
 )
+from sim.results.model_error import annotated, judged_levels, model_error_of
 from sim.results.observed import Blocks, Codes, ObservedRequests, observe, scenario_of
 from sim.results.tables import ALL, OUTCOMES, Table, arrow_table, frame, labels, numbers
+from sim.serving.validity import Validity
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 BATCHES = 10
@@ -41,6 +43,7 @@ def summarise(
     quantiles: Sequence[float] = QUANTILES,
     flags: Sequence[Flag] = (),
     load_factors: Mapping[str, float] | None = None,
+    validity: Mapping[str, Validity] | None = None,
 ) -> pd.DataFrame:
     """Summary of one scenario: each metric by class, pool and quantile with its interval; columns `SUMMARY`.
 
@@ -51,7 +54,8 @@ def summarise(
 
     Parameters: `requests` and `timeline` hold the columns of `REQUESTS` and `TIMELINE`; `pools` gives prices;
     `window` [s] is the same in every replication; `confidence` in (0, 1); `flags` and
-    `load_factors` (offered load / capacity by pool) become rows of their own.
+    `load_factors` (offered load / capacity by pool) become rows of their own; `validity` by pool gives the error
+    bands of its step times.
     Raises ValueError for no request, several scenarios, a class or pool named "all", or contradictory rows.
     """
     check_service_levels(service_levels)
@@ -73,6 +77,8 @@ def summarise(
     rows += _cost_rows(observed, pools, blocks)
     rows += _load_rows(load_factors or {})
     rows += [_flag_row(flag) for flag in flags]
+    error = model_error_of(requests, flags, validity or {}, load_factors or {})
+    rows = judged_levels([annotated(row, error) for row in rows])
     table = pd.DataFrame(rows).assign(scenario_id=scenario_id, confidence=confidence)
     return frame("summary", arrow_table("summary", table))
 

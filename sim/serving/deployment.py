@@ -13,6 +13,7 @@ from sim.serving.pool_checks import formats_of, pool_problems
 from sim.serving.roofline import window_tokens
 from sim.serving.state import FRACTION_BITS, POOL
 from sim.serving.step_time import StepTime, tabulate_step_time
+from sim.serving.validity import UNJUDGED, Validity, validity_of
 from sim.specs.errors import InputError, Problem
 from sim.specs.fleet import PoolSpec
 from sim.specs.hardware import HardwareSpec, NumberFormat, PriceBasis, Status
@@ -97,6 +98,9 @@ class Deployment:
 
     specification_only: bool
     """Whether no such hardware could be measured yet: announced, or its numbers are claims and assumptions."""
+
+    validity: Validity = UNJUDGED
+    """Error bands of its predictions, and what of it no measured point is like."""
 
     def longest_request(self) -> int:
         """Return the longest prompt plus answer that a replica can ever hold [tokens]."""
@@ -200,6 +204,7 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
     budget = int(pool.step_token_budget or batching.step_token_budget.value) * layout.data
     power = hardware.power.thermal_design
     idle = hardware.power.idle_fraction
+    unmeasured = specification_only(hardware, formats)
     return Deployment(
         pool=name,
         model=model.name,
@@ -225,7 +230,8 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
         price=price_of(pool, hardware, scenario.spec.price_basis),
         idle_w=None if power is None or idle is None else power.value * idle.value,
         busy_w=None if power is None else power.value,
-        specification_only=specification_only(hardware, formats),
+        specification_only=unmeasured,
+        validity=validity_of(stack, hardware, architecture, formats, unmeasured),
     )
 
 

@@ -162,6 +162,34 @@ class BandSpec(Spec):
         return self
 
 
+ModelFeature = Literal["dense", "experts", "latent_attention", "sliding_window", "recurrent_state"]
+
+
+class CoverageSpec(Spec):
+    """What the measured points behind the efficiencies on one accelerator family are points of."""
+
+    points: NonNegativeInteger
+    """Measured numbers that were compared."""
+
+    accelerators: tuple[str, ...] = ()
+    """Hardware profiles with enough points to judge predictions for them; others of the family inherit."""
+
+    features: tuple[ModelFeature, ...] = ()
+    """Kinds of layers that the measured models have."""
+
+    formats: tuple[NumberFormat, ...] = ()
+    """Arithmetic formats of the matrix products that were measured."""
+
+    most_sequences: PositiveNumber | None = None
+    """Most sequences that one measured replica ran at a time; absent where no source says so."""
+
+    most_tokens: PositiveNumber | None = None
+    """Longest measured requests, prompt and answer together [tokens]."""
+
+    bands: dict[BandMetric, BandSpec] = Field(default_factory=dict)
+    """Metric -> error band earned by these points when their group was left out of the fit."""
+
+
 class ServingStackSpec(Document):
     """One serving framework at one date: its batching and its efficiencies."""
 
@@ -179,6 +207,9 @@ class ServingStackSpec(Document):
 
     bands: dict[BandMetric, dict[BandClass, BandSpec]] = Field(default_factory=dict)
     """Metric -> how well the system is known -> error band of a prediction."""
+
+    coverage: dict[str, CoverageSpec] = Field(default_factory=dict)
+    """Accelerator family -> what its measured points cover; predictions outside are flagged."""
 
     @model_validator(mode="after")
     def _factors_name_parameters(self) -> Self:

@@ -19,7 +19,6 @@ from sim.fidelity.validation import (
     Compared,
     Validation,
     error_measures,
-    known_class,
     validate,
     weighted_quantile,
     worst_groups,
@@ -119,10 +118,36 @@ def test_the_answer_is_json_and_the_table_a_file(tmp_path: Path) -> None:
 
 
 def test_what_is_known_of_a_system(measured_run: Maker) -> None:
-    mapper = Mapper(LIBRARY)
-    stack = LIBRARY.serving_stack("vllm").spec
-    assert known_class(mapper.system(measured_run()), stack) == "calibrated"
-    assert known_class(mapper.system(measured_run(accelerator="MI455X")), stack) == "specification"
+    runs = [measured_run(), measured_run(accelerator="MI455X", precision="bf16"), measured_run(accelerator="Trn2")]
+    found = validate(runs, LIBRARY).compared
+    assert [each.known for each in found] == ["calibrated", "specification", "transferred"]
+    assert (found[0].hardware, found[0].family, found[0].features) == ("h100-sxm", "hopper", ("dense",))
+    assert (found[0].sequences, found[0].tokens) == (16.0, 1200.0)
+    for each in found:
+        assert each.band_low < each.predicted < each.band_high
+
+
+def test_sequences_of_an_open_loop_are_littles_law(measured_run: Maker) -> None:
+    metrics = {"e2e_mean_ms": 4000.0}
+    slow, fast = (measured_run(metrics, concurrency_or_rate=f"rate={rate}/s") for rate in (0.5, 1e6))
+    found = validate([slow, fast], LIBRARY).compared
+    assert found[0].sequences == pytest.approx(0.5 * found[0].predicted)
+    assert math.isnan(found[1].sequences), "past the knee nothing is level"
+    assert found[1].past_the_knee
+
+
+def test_the_answer_has_every_metric_and_nothing_where_there_is_nothing(measured_run: Maker) -> None:
+    """Fractions, duplicates by weight, derived rows unscored, no group without rows."""
+    answer: Any = validate([measured_run({"tpot_mean_ms": 1.0}, model="Foo")], LIBRARY).to_json()
+    assert answer["overall"]["ttft"] == dict.fromkeys(answer["overall"]["ttft"]) | {"n": 0}
+    assert set(answer["overall"]) == {"throughput", "tpot", "e2e", "ttft"}
+    assert answer["by_accelerator"] == {}
+    assert answer["unmapped"]["n"] == 1
+    derived = measured_run({"tpot_mean_ms": 20.0, "output_tok_s_per_accel_derived": 9.0})
+    answer = validate([derived], LIBRARY).to_json()
+    assert answer["overall"]["throughput"]["n"] == 0
+    assert answer["not_scored"]["reasons"] == {"computed from other rows, no evidence of its own": 1}
+    assert set(answer["by_accelerator"]["H100"]) == {"tpot"}
 
 
 def test_shipped_points_are_all_compared_and_near() -> None:

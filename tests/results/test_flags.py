@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.results.flags import few_samples, honesty_flags, not_converged, saturated
+from sim.results.flags import few_samples, honesty_flags, near_knee, not_converged, outside_calibration, saturated
 from sim.results.metrics import Window
+from sim.serving.validity import Validity
+from sim.specs.serving_stack import BandSpec
 
 CLOCK = np.linspace(0.0, 600.0, 61)
 MIDDLES = (CLOCK[:-1] + CLOCK[1:]) / 2
@@ -145,3 +147,44 @@ def test_all_flags_count_only_what_is_measured(requests_of, timeline_of):
     assert names(flags) == [("saturated", "pool main"), ("not_converged", "pool main"), ("few_samples", "class chat")]
     # the warm-up took 106 of 525 requests of the class that came first
     assert "419 requests measured, 500 needed for p98" in flags[2].message
+
+
+BAND = BandSpec(low=0.8, high=1.25, points=50)
+JUDGED = Validity("calibrated", {"throughput": BAND}, most_sequences=8.0, most_tokens=500.0)
+
+
+def test_near_the_knee_is_within_the_error_of_the_capacity_and_says_how_far():
+    assert near_knee({"main": 0.8}, {"main": JUDGED}) == []
+    (flag,) = near_knee({"main": 0.84}, {"main": JUDGED})
+    assert (flag.name, flag.scope) == ("near_knee", "pool main")
+    assert "0.84 of the capacity, which leaves 19% more to the knee" in flag.message
+    assert "1.05 times the replicas" in flag.message
+    # beyond it is another flag; so is a queue that grew although the load seemed to fit
+    assert near_knee({"main": 1.2}, {"main": JUDGED}) == []
+    assert near_knee({"main": 0.95}, {"main": JUDGED}, ["pool main"]) == []
+
+
+def test_without_a_band_near_the_knee_is_a_rule_of_thumb():
+    assert near_knee({"main": 0.89}, {}) == []
+    (flag,) = near_knee({"main": 0.95}, {})
+    assert "5% more to the knee" in flag.message
+    assert "measured" not in flag.message
+
+
+def test_outside_of_what_was_measured_is_flagged_with_what_and_by_how_much(requests_of, timeline_of):
+    requests = requests_of(np.arange(100.0), prompt_tokens=100, output_tokens=11)
+    assert outside_calibration(requests, timeline_of(CLOCK, running=8.0), WINDOW, {"main": JUDGED}) == []
+    long = requests_of(np.arange(100.0), prompt_tokens=np.where(np.arange(100) < 6, 900, 100))
+    (flag,) = outside_calibration(long, timeline_of(CLOCK, running=9.5), WINDOW, {"main": JUDGED})
+    assert (flag.name, flag.scope) == ("outside_calibration", "pool main")
+    assert "10 sequences on a replica at a time, measured were at most 8" in flag.message
+    assert "one of 20 requests has" in flag.message
+    strange = Validity("transferred", outside=("no accelerator of family x was measured",))
+    (flag,) = outside_calibration(requests, timeline_of(CLOCK), WINDOW, {"main": strange})
+    assert flag.message.startswith("no accelerator of family x was measured (")
+
+
+def test_the_batch_is_that_of_one_replica_within_the_window(requests_of, timeline_of):
+    requests = requests_of(np.arange(10.0))
+    early = timeline_of(CLOCK, running=np.where(MIDDLES < 60.0, 100.0, 12.0), replicas=2.0)
+    assert outside_calibration(requests, early, WINDOW, {"main": JUDGED}) == []

@@ -81,7 +81,8 @@ def test_near_misses_are_suggested(result, metric, class_name, message):
 def test_latency_is_the_summary_spread_out(result):
     wide = result.latency()
     assert wide["class"].tolist() == ["all", "agent", "chat"]
-    assert len(wide.columns) == 2 + 3 * 4 * 3
+    assert len(wide.columns) == 3 + 3 * 4 * 3
+    assert not wide["past_the_knee"].any()
     for metric, stem in (("ttft_s", "ttft"), ("tpot_s", "tpot"), ("e2e_s", "e2e")):
         rows = result.summary(metric, "agent").set_index("quantile")
         for quantile, name in ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99")):

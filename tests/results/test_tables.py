@@ -76,7 +76,7 @@ def test_missing_times_and_places_are_null_and_come_back_as_missing(requests_of)
 
 
 def test_nan_in_an_arrow_column_becomes_null_but_infinity_stays():
-    rows = {name: pa.nulls(3) for name in ("note", "price_basis", "quantile", "low", "high")}
+    rows = {name: pa.nulls(3) for name in ("note", "price_basis", "quantile", "low", "high", "model_low", "model_high")}
     rows |= {"value": pa.array([1.0, np.nan, np.inf]), "confidence": [0.95] * 3, "samples": [1] * 3}
     rows |= {name: ["x"] * 3 for name in ("scenario_id", "class", "pool", "metric", "unit", "method")}
     assert arrow_table("summary", rows)["value"].to_pylist() == [1.0, None, np.inf]
