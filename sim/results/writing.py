@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,7 +51,7 @@ def write_results(
         fresh, replaced = Path(staging, "fresh"), Path(staging, "replaced")
         fresh.mkdir()
         for name, table in canonical.items():
-            _write_parquet(table, fresh / f"{name}.parquet")
+            write_parquet(table, fresh / f"{name}.parquet")
         for name, page in (pages or {}).items():
             (fresh / name).write_text(page, encoding="utf-8")
         (fresh / MANIFEST).write_text(text, encoding="utf-8")
@@ -122,12 +123,12 @@ def _manifest_text(manifest: Mapping[str, object]) -> str:
         raise ValueError(f"manifest cannot be written as JSON: {error}") from error
 
 
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    """One Parquet file with fixed options, so that its bytes depend on its content alone."""
+def write_parquet(table: pa.Table, target: Path | BinaryIO) -> None:
+    """Write one Parquet file with fixed options, so that its bytes depend on its content alone."""
     text = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     pq.write_table(
         table,
-        path,
+        target,
         row_group_size=ROWS_PER_GROUP,
         version="2.6",
         data_page_version="1.0",
