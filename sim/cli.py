@@ -58,7 +58,8 @@ _set_option = click.option(
 )  # fmt: skip
 _trace_option = click.option(
     "--trace", metavar="[CLASS=]FILE",
-    help="Replay a recorded trace instead of the scenario's traffic; with CLASS, as that class, at its service levels.",
+    help="Replay a recorded trace instead of the scenario's traffic; as CLASS, or as the classes that the file names,"
+    " at their service levels.",
 )  # fmt: skip
 
 
@@ -293,14 +294,16 @@ def _kind_of(name: str) -> str:
     return kinds[0]
 
 
-def _replay(trace: str | None) -> tuple[str | None, str] | None:
-    """Return the class and the file of `--trace`; a file whose name holds `=` is a file all the same."""
+def _replay(trace: str | None) -> tuple[str | tuple[str, ...] | None, str] | None:
+    """Return class, or classes that the file names, and file of `--trace`; a name that holds `=` may be a file."""
     if trace is None:
         return None
-    if Path(trace).exists():
-        return None, trace
     name, _, file = trace.partition("=")
-    return (name, file) if file else (None, trace)
+    if file and not Path(trace).exists():
+        return name, file
+    from sim.demand.trace_files import classes_named
+
+    return classes_named(Path(trace)), trace
 
 
 def _check_place(output: Path, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def load(
-    name: str, changes: Mapping[str, object] | None = None, replay: tuple[str | None, str] | None = None
+    name: str,
+    changes: Mapping[str, object] | None = None,
+    replay: tuple[str | Sequence[str] | None, str] | None = None,
 ) -> Scenario | Horizon:
     """Return a scenario or a horizon by name or path.
 
@@ -26,8 +28,9 @@ def load(
         Name in the library, or path of a YAML file, which says its `kind`.
     changes : mapping, optional
         Dotted path -> value, applied before anything is checked.
-    replay : tuple of str, optional
-        Traffic class (or None) and file of a recorded trace that replaces a scenario's traffic.
+    replay : tuple, optional
+        Traffic class, all classes that the file names, or None, and file of a recorded trace that replaces a scenario's
+        traffic; with None each row is replayed as the class that it names, if the file has such a column.
 
     Raises
     ------
@@ -36,6 +39,10 @@ def load(
 
     """
     if _kind_of(name) != "horizon":
+        if replay is not None and replay[0] is None:
+            from sim.demand.trace_files import classes_named
+
+            replay = (classes_named(Path(replay[1])), replay[1])
         return load_scenario(name, changes, replay)
     if replay is not None:
         raise InputError([Problem("a horizon replays no trace", value=name, remedy="Replay it in a scenario.")])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sim.engine.preparation import Prepared, check_replications, common_trace, plan_run, prepare
+from sim.engine.preparation import Prepared, check_replications, plan_run, prepare, traces_met
 from sim.engine.run import EngineName, RunPlan, run
 from sim.engine.simpy_engine import Router
 from sim.serving.deployment import LONGEST_SPAN, Deployment
@@ -60,8 +60,8 @@ def simulate(
     check_replications([each.scenario for each in prepared], replications)
     per_scenario: list[list[Run]] = [[] for _ in prepared]
     for number in range(replications):
-        trace = common_trace(prepared, number)
-        plans = [plan_run(each, trace, number, max_span) for each in prepared]
+        traces = traces_met(prepared, number)
+        plans = [plan_run(each, trace, number, max_span) for each, trace in zip(prepared, traces, strict=True)]
         for position, (each, plan) in enumerate(zip(prepared, plans, strict=True)):
             done = number * len(prepared) + position
             told = share_of(progress, each, done, len(prepared) * replications)
@@ -81,8 +81,7 @@ def check(scenario: Scenario) -> list[list[Deployment]]:
 
     """
     prepared = prepare(scenario.variants())
-    trace = common_trace(prepared, 0)
-    for each in prepared:
+    for each, trace in zip(prepared, traces_met(prepared, 0), strict=True):
         plan_run(each, trace, 0, LONGEST_SPAN)
     return [each.deployments for each in prepared]
 

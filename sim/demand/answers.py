@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from sim.demand.lengths import length_quantile, length_table
-from sim.specs.distributions import LONGEST_LENGTH, LengthDistribution, QuantileTableLengths
+from sim.demand.lengths import length_quantile, length_table, mean_length
+from sim.specs.distributions import (
+    LONGEST_LENGTH,
+    LengthDistribution,
+    LengthPart,
+    PlainLengths,
+    QuantileTableLengths,
+    TypeMixtureLengths,
+)
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.model import ModelSpec, OutputLengthSpec
 from sim.specs.spec import Confidence
+from sim.specs.workload import WorkloadSpec
 
 _END = 1e-4
 
@@ -69,8 +79,10 @@ def _beyond(quantiles: dict[float, float], two: list[float], probability: float,
     return float(np.clip(round(math.exp(min(at, math.log(cap)))), 1.0, cap))
 
 
-def answer_ratio(model: ModelSpec, reference: ModelSpec, task: str) -> float:
+def answer_ratio(model: ModelSpec, reference: ModelSpec, task: str, suffix: str = "") -> float:
     """Return how many times longer a model's median answer is than another one's on the same task [1].
+
+    A suffix is that of a mode of the first model's answers.
 
     Medians, for means are cut where a measurement caps its answers.
 
@@ -80,8 +92,96 @@ def answer_ratio(model: ModelSpec, reference: ModelSpec, task: str) -> float:
         One of the models lacks the task.
 
     """
-    medians = [float(length_quantile(answer_lengths(each, task), 0.5)) for each in (model, reference)]
+    measured = (answer_lengths(model, task + suffix), answer_lengths(reference, task))
+    medians = [float(length_quantile(lengths, 0.5)) for lengths in measured]
     return medians[0] / medians[1]
+
+
+class ModelAnswers(NamedTuple):
+    """How long a model answers a workload."""
+
+    lengths: LengthDistribution
+    """Answers of the workload by this model."""
+
+    ratio: float
+    """Mean over that of the workload as described [1]."""
+
+    tasks: tuple[str, ...]
+    """Tasks of the workload on which both models are measured; none where the lengths stay as described."""
+
+
+def answers_of(
+    workload: WorkloadSpec, model: ModelSpec, reference: ModelSpec | None, effort: str | None = None
+) -> ModelAnswers:
+    """Return the answers of a workload by a model.
+
+    With the form `ratio` the lengths are those of the workload times exp(sum of w log r), where r are the ratios of the
+    medians on the tasks and w their weights; with `distribution` they are those of the model, mixed by the weights.
+    Tasks that are not measured of both models are left out, and where none is left nothing changes.
+
+    Parameters
+    ----------
+    workload : WorkloadSpec
+        What is asked.
+    model : ModelSpec
+        Model that answers.
+    reference : ModelSpec or None
+        Model whose answers the workload describes; none where it names none.
+    effort : str, optional
+        Mode of the model's answers; its lengths on a task are those of `TASK-EFFORT`.
+
+    Raises
+    ------
+    InputError
+        An effort that is not measured on any task, or of a workload that states no tasks.
+
+    """
+    unchanged = ModelAnswers(workload.output_tokens, 1.0, ())
+    suffix = "" if effort is None else f"-{effort}"
+    if workload.answers is None or reference is None:
+        if effort is not None:
+            remedy = "State `answers` in the workload, or leave out effort."
+            raise InputError([Problem("an effort needs tasks", workload.name, "answers", effort, remedy)])
+        return unchanged
+    if model.name == reference.name and effort is None:
+        return unchanged
+    weights = {
+        task: weight
+        for task, weight in workload.answers.tasks.items()
+        if task + suffix in model.output_lengths and task in reference.output_lengths
+    }
+    if not weights:
+        if effort is not None:
+            known = ", ".join(model.output_lengths) or "nothing"
+            message = f"has no output lengths of {', '.join(task + suffix for task in workload.answers.tasks)}"
+            raise InputError([Problem(message, model.name, "output_lengths", effort, f"Measured are {known}.")])
+        return unchanged
+    total = sum(weights.values())
+    if workload.answers.form == "distribution":
+        lengths: LengthDistribution = TypeMixtureLengths(
+            distribution="types",
+            types={
+                task: LengthPart(share=weight / total, lengths=answer_lengths(model, task + suffix))
+                for task, weight in weights.items()
+            },
+            source=workload.answers.source,
+            confidence=workload.answers.confidence,
+        )
+        return ModelAnswers(lengths, mean_length(lengths) / mean_length(workload.output_tokens), tuple(weights))
+    logarithm = sum(
+        weight / total * math.log(answer_ratio(model, reference, task, suffix)) for task, weight in weights.items()
+    )
+    ratio = math.exp(logarithm)
+    return ModelAnswers(mapped_lengths(workload.output_tokens, lambda part: scaled_lengths(part, ratio)), ratio,
+                        tuple(weights))  # fmt: skip
+
+
+def mapped_lengths(lengths: LengthDistribution, change: Callable[[PlainLengths], PlainLengths]) -> LengthDistribution:
+    """Return lengths that are changed; of types, those of each."""
+    if not isinstance(lengths, TypeMixtureLengths):
+        return change(lengths)
+    types = {name: part.model_copy(update={"lengths": change(part.lengths)}) for name, part in lengths.types.items()}
+    return lengths.model_copy(update={"types": types})
 
 
 def scaled_lengths(lengths: LengthDistribution, ratio: float) -> QuantileTableLengths:

@@ -1,7 +1,8 @@
 """Reasoning compression as a transform of the lengths of answers: T' = min(T, c T^b exp(s Z)).
 
 An exponent above 1 means that easy prompts, whose answers are short, shrink by more. It is fitted across the means of
-benchmarks or difficulty levels; that it holds from prompt to prompt is an assumption.
+benchmarks or difficulty levels; that it holds from prompt to prompt is an assumption. Answers shorter than those of
+the shortest benchmark shrink by the share of that one.
 """
 
 from __future__ import annotations
@@ -42,10 +43,22 @@ class PowerLaw(NamedTuple):
     spread: float = 0.0
     """s, standard deviation of the logarithm from prompt to prompt [1]."""
 
+    measured_from: float = 0.0
+    """Shortest length that was measured; shorter ones shrink by the share that this one does [tokens]."""
+
     def at(self, tokens: npt.ArrayLike) -> FloatArray:
         """Return the new length at the median of the spread [tokens]."""
         old = np.asarray(tokens, dtype=np.float64)
-        return np.minimum(old, self.coefficient * old**self.exponent)
+        at_least = np.maximum(old, self.measured_from)
+        return np.minimum(old, self.coefficient * at_least**self.exponent * old / np.maximum(at_least, 1e-300))
+
+    def before(self, tokens: FloatArray) -> FloatArray:
+        """Return the length that becomes so long without the bound by the old one: the inverse of c T^b [tokens]."""
+        long = (tokens / self.coefficient) ** (1.0 / self.exponent)
+        if self.measured_from <= 0.0:
+            return long
+        return np.where(long >= self.measured_from, long,
+                        tokens / (self.coefficient * self.measured_from ** (self.exponent - 1.0)))  # fmt: skip
 
 
 def load_compression(library: Library, name: str) -> CompressionSpec:
@@ -97,7 +110,8 @@ def fitted_power_law(
     if np.unique(before).size > 1:
         centred = before - before.mean()
         exponent = float(centred @ (after - after.mean()) / (centred @ centred))
-    return PowerLaw(math.exp(float(after.mean() - exponent * before.mean())), exponent, spread)
+    shortest = math.exp(float(before.min()))
+    return PowerLaw(math.exp(float(after.mean() - exponent * before.mean())), exponent, spread, shortest)
 
 
 def compressed_lengths(lengths: LengthDistribution, law: PowerLaw, adoption: float = 1.0) -> QuantileTableLengths:
@@ -133,7 +147,7 @@ def compressed_lengths(lengths: LengthDistribution, law: PowerLaw, adoption: flo
     after = np.zeros_like(before)
     for node, weight in zip(nodes, weights / weights.sum(), strict=True):
         # lengths that the law brings down to at most `tokens`; a whole result counts as reached
-        origin = ((tokens + 0.5) * math.exp(-law.spread * node) / law.coefficient) ** (1.0 / law.exponent)
+        origin = law.before((tokens + 0.5) * math.exp(-law.spread * node))
         after += weight * _cdf(table, np.maximum(tokens, np.floor(origin)))
     reached = (1.0 - adoption) * before + adoption * after
     first = max(int(np.searchsorted(reached, 0.0, side="right")) - 1, 0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from sim.demand.closed_loop import draw_patience, generate_sessions
-from sim.demand.lengths import invert, length_table, sample_lengths
+from sim.demand.lengths import correlated, invert, length_table, type_shares
 from sim.demand.prefix import draw_shared, first_of_group, sample_cached
 from sim.demand.processes import Streams, arrival_instants
 from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS, Trace
+from sim.specs.distributions import TypeMixtureLengths
 from sim.specs.prefixes import SharedPrefix
 from sim.specs.workload import WorkloadSpec
 
@@ -90,15 +90,23 @@ def generate_class(
 
 
 def _lengths(workload: WorkloadSpec, count: int, streams: Streams) -> tuple[IntArray, IntArray]:
-    """Return prompts and outputs; a rank correlation r is that of a Gaussian copula with 2 sin(pi r / 6).
-
-    Kruskal, Ordinal measures of association, JASA 53 (1958), section 4.
-    """
-    if workload.rank_correlation is None:
-        prompt = sample_lengths(workload.prompt_tokens, count, streams("prompt"))
-        return prompt, sample_lengths(workload.output_tokens, count, streams("output"))
-    shared, own = streams("prompt").random(count), streams("output").random(count)
-    linear = 2.0 * np.sin(np.pi * workload.rank_correlation.value / 6.0)
-    score = linear * special.ndtri(shared) + np.sqrt(1.0 - linear**2) * special.ndtri(own)
-    output = invert(length_table(workload.output_tokens), np.minimum(special.ndtr(score), np.nextafter(1.0, 0.0)))
-    return invert(length_table(workload.prompt_tokens), shared), output
+    """Return prompts and outputs: by the types that both have, or of each on its own."""
+    prompt, output = streams("prompt").random(count), streams("output").random(count)
+    if workload.rank_correlation is not None:
+        output = correlated(prompt, output, workload.rank_correlation.value)
+    of_prompt, of_output = workload.prompt_tokens, workload.output_tokens
+    if not (
+        isinstance(of_prompt, TypeMixtureLengths)
+        and isinstance(of_output, TypeMixtureLengths)
+        and {name: part.share for name, part in of_prompt.types.items()}
+        == {name: part.share for name, part in of_output.types.items()}
+    ):
+        return invert(length_table(of_prompt), prompt), invert(length_table(of_output), output)
+    reached = np.cumsum(type_shares(of_prompt))
+    kind = np.minimum(np.searchsorted(reached, streams("type").random(count), side="right"), reached.size - 1)
+    lengths = np.empty((2, count), np.int64)
+    for number, name in enumerate(of_prompt.types):
+        rows = np.flatnonzero(kind == number)
+        lengths[0, rows] = invert(length_table(of_prompt.types[name].lengths), prompt[rows])
+        lengths[1, rows] = invert(length_table(of_output.types[name].lengths), output[rows])
+    return lengths[0], lengths[1]

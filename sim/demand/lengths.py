@@ -23,6 +23,7 @@ from sim.specs.distributions import (
     LengthDistribution,
     LognormalMixtureLengths,
     QuantileTableLengths,
+    TypeMixtureLengths,
 )
 from sim.specs.errors import InputError, Problem
 
@@ -65,6 +66,8 @@ def length_table(spec: LengthDistribution) -> LengthTable:
         return LengthTable(spec.tokens, np.ones(1))
     if isinstance(spec, QuantileTableLengths):
         return _quantile_table(spec)
+    if isinstance(spec, TypeMixtureLengths):
+        return _types_together(spec)
     below = 0.0 if spec.minimum == 1 else float(_continuous_cdf(spec, np.array([spec.minimum - 1.0]))[0])
     reached = _continuous_cdf(spec, np.arange(spec.minimum, spec.maximum + 1, dtype=np.float64))
     inside = float(reached[-1]) - below
@@ -142,6 +145,25 @@ def invert(table: LengthTable, uniform: FloatArray) -> IntArray:
         result[start : start + _BLOCK] = low
     result += table.minimum
     return result
+
+
+def correlated(first: FloatArray, second: FloatArray, rank_correlation: float) -> FloatArray:
+    """Return uniform numbers like the second, correlated with the first by ranks.
+
+    A rank correlation r is that of a Gaussian copula with 2 sin(pi r / 6) (Kruskal, Ordinal measures of association,
+    JASA 53, 1958, section 4).
+
+    Parameters
+    ----------
+    first, second : ndarray, shape (count,)
+        Independent uniform numbers.
+    rank_correlation : float
+        Spearman correlation [1].
+
+    """
+    linear = 2.0 * np.sin(np.pi * rank_correlation / 6.0)
+    score = linear * special.ndtri(first) + np.sqrt(1.0 - linear**2) * special.ndtri(second)
+    return np.asarray(np.minimum(special.ndtr(score), np.nextafter(1.0, 0.0)), dtype=np.float64)
 
 
 def mean_length(spec: LengthDistribution) -> float:
@@ -248,6 +270,25 @@ def _continuous_cdf(spec: LognormalMixtureLengths | GammaLengths, tokens: FloatA
         standard = (log_tokens - component.mu) / component.sigma
         reached += component.weight / total * np.asarray(special.ndtr(standard), dtype=np.float64)
     return reached
+
+
+def type_shares(spec: TypeMixtureLengths) -> FloatArray:
+    """Return the share of each type in the order of the spec, summing to one [1]."""
+    shares = np.array([part.share for part in spec.types.values()])
+    return np.asarray(shares / shares.sum(), dtype=np.float64)
+
+
+def _types_together(spec: TypeMixtureLengths) -> LengthTable:
+    parts = [length_table(part.lengths) for part in spec.types.values()]
+    first = min(part.minimum for part in parts)
+    longest = max(part.minimum + part.cumulative.size for part in parts)
+    reached = np.zeros(longest - first)
+    for share, part in zip(type_shares(spec), parts, strict=True):
+        start = part.minimum - first
+        reached[start : start + part.cumulative.size] += share * part.cumulative
+        reached[start + part.cumulative.size :] += share
+    reached[-1] = 1.0
+    return LengthTable(first, np.minimum(reached, 1.0))
 
 
 def _quantile_table(spec: QuantileTableLengths) -> LengthTable:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.demand.durations import DurationTable, count_table, duration_table
-from sim.demand.lengths import LengthTable, invert, length_table
+from sim.demand.lengths import LengthTable, correlated, invert, length_table
 from sim.demand.prefix import draw_groups, popularity_table, shared_lengths
 from sim.specs.sessions import SessionsSpec, SpokenGap
 from sim.specs.workload import WorkloadSpec
@@ -75,6 +75,7 @@ class SessionTables(NamedTuple):
     edges: FloatArray
     hazards: FloatArray
     summary: LengthTable | None
+    rank_correlation: float
 
 
 def session_tables(workload: WorkloadSpec) -> SessionTables:
@@ -107,6 +108,7 @@ def session_tables(workload: WorkloadSpec) -> SessionTables:
         edges=np.array([step.from_tokens for step in steps]),
         hazards=np.array([0.0, *(step.hazard for step in steps)]),
         summary=length_table(compaction.context_tokens) if compaction is not None else None,
+        rank_correlation=0.0 if workload.rank_correlation is None else workload.rank_correlation.value,
     )
 
 
@@ -208,8 +210,9 @@ def _chains(
     session = np.repeat(np.arange(counts.size), counts)
     parent = np.arange(-1, total - 1)
     parent[offset] = -1
-    output = invert(tables.output, streams(*part, "output").random(total))
-    new, way, gap_s = _follow_ups(tables, counts, output, streams, part)
+    answer = streams(*part, "output").random(total)
+    output = invert(tables.output, answer)
+    new, way, gap_s = _follow_ups(tables, counts, output, answer, streams, part)
     new[offset], way[offset], gap_s[offset] = 0, -1, 0.0
     prompt, cached = np.empty(total, np.int64), np.empty(total, np.int64)
     prompt[offset] = instructions.tokens + first
@@ -230,7 +233,12 @@ def _chains(
 
 
 def _follow_ups(
-    tables: SessionTables, counts: IntArray, output: IntArray, streams: Streams, part: tuple[str, ...]
+    tables: SessionTables,
+    counts: IntArray,
+    output: IntArray,
+    answer: FloatArray,
+    streams: Streams,
+    part: tuple[str, ...],
 ) -> tuple[IntArray, npt.NDArray[np.int16], FloatArray]:
     """Return new tokens, kind and gap of every call, as if it were a follow-up of the row above it."""
     total = output.size
@@ -239,6 +247,8 @@ def _follow_ups(
         drawn = np.searchsorted(tables.shares, streams(*part, "follow_up").random(total), side="right")
         way = np.minimum(drawn, len(tables.new) - 1).astype(np.int16)
     length, nothing, wait = (streams(*part, name).random(total) for name in ("new", "nothing_new", "gap"))
+    if tables.rank_correlation != 0.0:
+        length = correlated(answer, length, tables.rank_correlation)
     new, gap_s = np.empty(total, np.int64), np.empty(total)
     numbers = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     for kind, (bands, empty, gap) in enumerate(zip(tables.new, tables.empty, tables.gaps, strict=True)):
@@ -249,8 +259,8 @@ def _follow_ups(
             new[late] = invert(table, length[late])
         new[rows] = np.where(nothing[rows] < empty, 0, new[rows])
         if isinstance(gap, SpokenGap):
-            answer = output[np.maximum(rows - 1, 0)]
-            gap_s[rows] = gap.pause + answer / gap.answer_tokens_per_s + new[rows] / gap.message_tokens_per_s
+            spoken = output[np.maximum(rows - 1, 0)]
+            gap_s[rows] = gap.pause + spoken / gap.answer_tokens_per_s + new[rows] / gap.message_tokens_per_s
         else:
             gap_s[rows] = gap.at(wait[rows])
     return new, way, gap_s

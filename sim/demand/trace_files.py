@@ -69,6 +69,28 @@ def read_trace(path: str | Path, class_name: str) -> Trace:
     return _csv_trace(rows, header, file, class_name)
 
 
+def classes_named(path: Path) -> tuple[str, ...] | None:
+    """Return the classes that the column `class` of a file names, in order; None without such a column.
+
+    A file that cannot be read has none: reading its requests says what is wrong with it.
+    """
+    try:
+        with path.open("rb") as content:
+            if content.read(4) == b"PAR1":
+                schema = pq.read_schema(path)
+                column = pq.read_table(path, columns=["class"])["class"] if "class" in schema.names else None
+                names = None if column is None else column.unique().to_pylist()
+            else:
+                rows = text_rows(read_bytes(path), str(path))
+                _, header = next(rows)
+                place = header.index("class") if "class" in header else None
+                names = None if place is None else [cells[place] for _, cells in rows if len(cells) > place]
+    except (pa.ArrowException, OSError, InputError, ValueError):
+        return None
+    known = [name for name in dict.fromkeys(names or ()) if isinstance(name, str) and name]
+    return tuple(known) or None
+
+
 def _check_header(header: list[str], file: str, line: int | None = None) -> None:
     known = {*NEEDED, *OPTIONAL}
     missing = [name for name in NEEDED if name not in header]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.demand.generate import generate_class
+from sim.demand.class_traffic import answers_told, scenario_trace
 from sim.demand.streams import stream
-from sim.demand.trace import Trace, merge_traces
-from sim.demand.trace_files import read_trace
+from sim.demand.trace import Trace
 from sim.engine.run import RunPlan, longest_requests
 from sim.serving.deployment import LONGEST_SPAN, NANOSECONDS, Deployment, deploy
 from sim.specs.errors import InputError, Problem
@@ -70,42 +70,37 @@ def common_trace(prepared: Sequence[Prepared], replication: int) -> Trace:
         Unreadable traces, classes that the scenario does not know, or no request at all.
 
     """
-    scenario = prepared[0].scenario
-    spec = scenario.spec
-    _check_memory(scenario, len(prepared))
-    traces: list[Trace] = []
-    problems: list[Problem] = []
-    for name, traffic in spec.traffic.items():
-        try:
-            file = scenario.trace_file(name)
-            if file is not None:
-                traces.append(read_trace(file, name).scaled(1.0 / traffic.trace_speed))
-                continue
-            assert traffic.workload is not None, "a class without a trace has a workload"
-            workload = scenario.workloads[traffic.workload]
-            rate = workload.rate.value if traffic.rate is None else traffic.rate
-            traces.append(generate_class(workload, rate, spec.duration, spec.start_hour, spec.seed, name, replication))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    trace = merge_traces(traces)
-    unknown = [name for name in trace.classes if name not in spec.traffic]
-    if unknown:
-        remedy = "Add them to `traffic`, or leave out the column `class`."
-        message = "a trace has classes that the scenario does not know"
-        raise InputError([scenario.raw.problem(message, ("traffic",), ", ".join(unknown), remedy)])
-    if trace.requests == 0:
-        remedy = "Raise the rates or the duration."
-        raise InputError([scenario.raw.problem("no request arrives at all", ("traffic",), remedy=remedy)])
-    return trace
+    _check_memory(prepared[0].scenario, len(prepared))
+    return scenario_trace(prepared[0].scenario, replication)
+
+
+def traces_met(prepared: Sequence[Prepared], replication: int) -> list[Trace]:
+    """Return the requests that each scenario meets: the same customers, answered as its own models answer.
+
+    One trace serves all scenarios whose answers are equally long.
+
+    Raises
+    ------
+    InputError
+        As `common_trace`.
+
+    """
+    _check_memory(prepared[0].scenario, len(prepared))
+    known: dict[str, Trace] = {}
+    traces = []
+    for each in prepared:
+        answers = json.dumps(answers_told(each.scenario), sort_keys=True)
+        if answers not in known:
+            known[answers] = scenario_trace(each.scenario, replication)
+        traces.append(known[answers])
+    return traces
 
 
 def _check_memory(scenario: Scenario, variants: int) -> None:
     """Raise InputError when the synthetic requests alone would not fit the machine's memory."""
     spec = scenario.spec
     rates = [
-        scenario.workloads[traffic.workload].rate.value if traffic.rate is None else traffic.rate
+        (scenario.workloads[traffic.workload].rate.value if traffic.rate is None else traffic.rate) * traffic.growth
         for traffic in spec.traffic.values()
         if traffic.trace is None and traffic.workload is not None
     ]

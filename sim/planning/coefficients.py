@@ -79,10 +79,7 @@ def requests_of(horizon: Horizon, service: Service, rate_per_s: float, count: in
     context = horizon.models[case.models[service.model].model].architecture.context_length
     if trace.follows is not None or (trace.prompt_tokens + tokens <= context).all():
         return trace
-    keep = np.flatnonzero(trace.prompt_tokens + tokens <= context)
-    columns = {name: getattr(trace, name)[keep] for name in
-               ("arrival_ns", "class_index", "prompt_tokens", "cached_tokens", "output_tokens")}  # fmt: skip
-    return dataclasses.replace(trace, **columns)
+    return trace.rows(np.flatnonzero(trace.prompt_tokens + tokens <= context))
 
 
 def service_levels(horizon: Horizon, case: str) -> tuple[ServiceLevelSpec, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sim.demand.class_traffic import answers_told
 from sim.results.flags import Flag
 from sim.serving.deployment import Deployment
 from sim.serving.validity import Validity
@@ -55,6 +56,7 @@ def run_manifest(
         "scenarios": {each.scenario_id: _resolved(each) for each in scenarios},
         "fingerprints": {name: digest for each in scenarios for name, digest in each.fingerprints.items()}
         | _trace_fingerprints(scenarios),
+        "answers": {each.scenario_id: told for each in scenarios if (told := answers_told(each))},
         "pools": {scenario_id: [pool_record(each) for each in pools] for scenario_id, pools in deployments.items()},
         "flags": [
             asdict(flag) | {"scope": f"{flag.scope} of {scenario_id}" if several else flag.scope}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sim.specs.spec import Fraction, PositiveFraction, PositiveInteger, PositiveNumber, Provenance, Spec
+from sim.specs.spec import Fraction, Key, PositiveFraction, PositiveInteger, PositiveNumber, Provenance, Spec
 from sim.specs.units import TOKENS, Seconds, Tokens
 
 LONGEST_LENGTH = 10_000_000
@@ -134,8 +134,41 @@ class FixedLengths(Provenance):
     """Length of every request [tokens]."""
 
 
-LengthDistribution = Annotated[
+PlainLengths = Annotated[
     QuantileTableLengths | LognormalMixtureLengths | GammaLengths | FixedLengths,
+    Field(discriminator="distribution"),
+]
+
+
+class LengthPart(Spec):
+    """The lengths of one type of requests."""
+
+    share: PositiveFraction
+    """Share of the requests that are of this type [1]."""
+
+    lengths: PlainLengths
+    """Their lengths."""
+
+
+class TypeMixtureLengths(Provenance):
+    """Lengths of several types of requests, as of documents; prompts and answers of the same types go together."""
+
+    distribution: Literal["types"]
+    """Says which distribution it is."""
+
+    types: Annotated[dict[Key, LengthPart], Field(min_length=1)]
+    """Type -> its share and its lengths; rounded shares are normalised to sum to one."""
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = sum(part.share for part in self.types.values())
+        if abs(total - 1.0) > 0.01:
+            raise ValueError(f"shares of the types must sum to 1 (within 1%), they sum to {total:g}")
+        return self
+
+
+LengthDistribution = Annotated[
+    QuantileTableLengths | LognormalMixtureLengths | GammaLengths | FixedLengths | TypeMixtureLengths,
     Field(discriminator="distribution"),
 ]
 

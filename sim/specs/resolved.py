@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -166,7 +166,9 @@ class Scenario:
 
 
 def load_scenario(
-    name: str, changes: Mapping[str, object] | None = None, replay: tuple[str | None, str] | None = None
+    name: str,
+    changes: Mapping[str, object] | None = None,
+    replay: tuple[str | Sequence[str] | None, str] | None = None,
 ) -> Scenario:
     """Return a scenario by name or path.
 
@@ -176,8 +178,9 @@ def load_scenario(
         Name in the library, or path of a YAML file.
     changes : mapping, optional
         Dotted path -> value, applied before anything is checked and after `replay`.
-    replay : tuple of str, optional
-        Traffic class (or None) and file of a recorded trace that replaces the scenario's traffic.
+    replay : tuple, optional
+        Traffic class, all classes that the file names, or None, and file of a recorded trace that replaces the
+        scenario's traffic.
 
     Raises
     ------
@@ -198,16 +201,16 @@ def load_scenario(
     return Scenario.resolve(raw, library, known=fingerprints)
 
 
-def replayed(raw: RawDocument, traffic_class: str | None, file: str) -> RawDocument:
+def replayed(raw: RawDocument, traffic_class: str | Sequence[str] | None, file: str) -> RawDocument:
     """Return a raw scenario whose only traffic is a recorded trace.
 
     Parameters
     ----------
     raw : RawDocument
         The scenario.
-    traffic_class : str or None
-        Class of the scenario as which the trace is replayed, at that class's speed and service levels; None makes a
-        class `trace` that has none.
+    traffic_class : str, sequence of str, or None
+        Class of the scenario as which the trace is replayed, at that class's speed and service levels, or all classes
+        that the file names, each row as its own; None makes a class `trace` that has none.
     file : str
         The recorded trace.
 
@@ -220,16 +223,22 @@ def replayed(raw: RawDocument, traffic_class: str | None, file: str) -> RawDocum
     data = copy.deepcopy(raw.data)
     traffic = data.get("traffic")
     known: dict[str, Any] = traffic if isinstance(traffic, dict) else {}
-    if traffic_class is not None and traffic_class not in known:
-        remedy = suggest(traffic_class, map(str, known))
-        raise InputError([raw.problem("the scenario has no such class", ("traffic",), traffic_class, remedy)])
-    name = traffic_class or "trace"
-    entry = known.get(name)
-    entry = entry if isinstance(entry, dict) else {}
-    kept = {key: entry[key] for key in ("workload", "trace_speed") if key in entry}
-    data["traffic"] = {name: kept | {"trace": str(Path(file).absolute())}}
+    names = [traffic_class] if isinstance(traffic_class, str) else list(traffic_class or ())
+    strange = [name for name in names if name not in known]
+    if strange:
+        remedies = [suggest(name, map(str, known)) for name in strange]
+        raise InputError(
+            [raw.problem("the scenario has no such class", ("traffic",), name, remedy)
+             for name, remedy in zip(strange, remedies, strict=True)]
+        )  # fmt: skip
+    data["traffic"] = {}
+    for name in names or ["trace"]:
+        entry = known.get(name)
+        entry = entry if isinstance(entry, dict) else {}
+        kept = {key: entry[key] for key in ("workload", "trace_speed") if key in entry}
+        data["traffic"][name] = kept | {"trace": str(Path(file).absolute())}
     if isinstance(data.get("service_levels"), dict):
-        data["service_levels"] = {key: value for key, value in data["service_levels"].items() if key == name}
+        data["service_levels"] = {key: value for key, value in data["service_levels"].items() if key in data["traffic"]}
     return replace(raw, data=data, changed={**raw.changed, ("traffic",): None})
 
 

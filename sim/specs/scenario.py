@@ -20,6 +20,7 @@ from sim.specs.spec import (
     Spec,
 )
 from sim.specs.units import PositiveSeconds, RequestsPerSecond, Seconds
+from sim.specs.work import ShorterAnswersSpec
 from sim.specs.workload import ServiceLevelSpec
 
 RouterName = Literal["round_robin", "least_outstanding", "least_kv", "power_of_two", "prefix_affinity"]
@@ -32,6 +33,7 @@ TIMELINE_LIMIT = 1_000_000
 
 _POLICIES = ("deadline", "priority", "reserved_share", "retries", "timeout")
 _COMMON_TO_ALTERNATIVES = ("alternatives", "duration", "kind", "name", "seed", "start_hour", "traffic")
+_ANSWERS = ("answers", "effort", "shorter_answers")
 
 
 def _within_a_year(seconds: float) -> float:
@@ -41,8 +43,8 @@ def _within_a_year(seconds: float) -> float:
 
 
 def _is_policy(keys: list[str]) -> bool:
-    """Return whether a path changes how a class is treated, and not what it asks for."""
-    return len(keys) > 2 and keys[0] == "traffic" and keys[2] in _POLICIES
+    """Return whether a path changes how a class is treated or answered, and not what it asks for."""
+    return len(keys) > 2 and keys[0] == "traffic" and keys[2] in (*_POLICIES, *_ANSWERS)
 
 
 def _same_traffic(delta: dict[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,19 @@ class TrafficSpec(Spec):
     trace_speed: PositiveNumber = 1.0
     """How many times faster than recorded a trace is replayed [1]."""
 
+    growth: PositiveNumber = 1.0
+    """How many times as many users: a rate times it, or the sessions of a trace more often or fewer of them [1]."""
+
+    answers: Literal["by_model", "of_workload"] = "by_model"
+    """Whether the model that serves the class changes the length of its answers, or they stay those of the workload."""
+
+    effort: Key | None = None
+    """Mode of the model's answers, as a reasoning effort: with `low` its lengths on task `math` are those of
+    `math-low`."""
+
+    shorter_answers: ShorterAnswersSpec | None = None
+    """A method that shortens reasoning; none means that nothing is shortened."""
+
     priority: Annotated[int, Field(ge=0, le=7, strict=True)] = 0
     """Class of service: a lower number is admitted first, and takes the place of a higher one where there is none."""
 
@@ -96,6 +111,9 @@ class TrafficSpec(Spec):
             raise ValueError("a traffic class needs a workload or a trace")
         if self.trace is not None and self.rate is not None:
             raise ValueError("a trace has its own rate; use trace_speed to replay it faster")
+        stray = [name for name in ("effort", "shorter_answers") if getattr(self, name) is not None]
+        if self.trace is not None and stray:
+            raise ValueError(f"answers of a trace are as recorded: leave out {' and '.join(stray)}")
         return self
 
 

@@ -20,6 +20,7 @@ from sim.specs.prefixes import Prefix
 from sim.specs.sessions import SessionsSpec
 from sim.specs.spec import Document, Key, Number, Provenance, Sourced
 from sim.specs.units import RequestsPerSecond, Seconds
+from sim.specs.work import AnswersSpec, UsersSpec, WorkSpec
 
 RankCorrelation = Annotated[Number, Field(gt=-1.0, lt=1.0)]
 
@@ -66,7 +67,8 @@ class WorkloadSpec(Document):
     """All generated tokens of a call, reasoning included."""
 
     rank_correlation: Sourced[RankCorrelation] | None = None
-    """Spearman correlation of prompt and output of a request [1]; none means independent. Not for sessions."""
+    """Spearman correlation of prompt and output of a request, in sessions of what is new in a follow-up and its output
+    [1]; none means independent."""
 
     prefix: Prefix | None = None
     """How much of a prompt a prefix cache is assumed to hold; none means nothing. Sessions reuse their context."""
@@ -78,6 +80,15 @@ class WorkloadSpec(Document):
     """Longest wait for a first token, after which a request, and in sessions all that follows it, is given up; one
     draw a session, or a request of its own [s]. None means that nobody gives up."""
 
+    answers: AnswersSpec | None = None
+    """Whose answers these are; none means that no model changes them."""
+
+    work: WorkSpec | None = None
+    """What is counted as work, and by when it is to be done."""
+
+    users: UsersSpec | None = None
+    """How much a user asks, for figures per user and month."""
+
     service_levels: tuple[ServiceLevelSpec, ...] = ()
     """What its users expect."""
 
@@ -85,9 +96,8 @@ class WorkloadSpec(Document):
     def _rate_is_positive_and_levels_are_distinct(self) -> Self:
         if self.rate.value <= 0.0:
             raise ValueError("rate must exceed 0 requests/s")
-        stray = [name for name in ("prefix", "rank_correlation") if getattr(self, name) is not None]
-        if self.sessions is not None and stray:
-            raise ValueError(f"sessions bring their own context: leave out {' and '.join(stray)}")
+        if self.sessions is not None and self.prefix is not None:
+            raise ValueError("sessions bring their own context: leave out prefix")
         asked = [(level.metric, level.quantile) for level in self.service_levels]
         twice = sorted(
             {f"{metric} at {quantile:g}" for metric, quantile in asked if asked.count((metric, quantile)) > 1}

@@ -83,7 +83,7 @@ def test_what_shortens_nothing_is_no_transform() -> None:
 
 def test_short_answers_shrink_by_more_and_none_grows() -> None:
     law = fitted_power_law(load_compression(LIBRARY, "crisp-uniform"), "qwen3-14b", ("MATH-500", "AIME24", "AIME25"))
-    shares = law.at([1000.0, 4000.0, 20_000.0]) / np.array([1000.0, 4000.0, 20_000.0])
+    shares = law.at([4200.0, 8000.0, 20_000.0]) / np.array([4200.0, 8000.0, 20_000.0])
     assert (np.diff(shares) > 0.0).all()
     assert law.at(1e6) == 1e6
 
@@ -124,3 +124,12 @@ def test_accuracy_comes_along_and_depends_on_difficulty() -> None:
 def test_transforms_that_are_none(law: PowerLaw, adoption: float) -> None:
     with pytest.raises(ValueError, match=r"adoption|exponent"):
         compressed_lengths(LENGTHS, law, adoption)
+
+
+def test_answers_shorter_than_any_measured_one_shrink_by_the_same_share() -> None:
+    law = PowerLaw(0.01, 1.5, 0.0, 1000.0)
+    share = 0.01 * 1000.0**0.5
+    assert law.at([10.0, 1000.0, 4000.0]) == pytest.approx([10.0 * share, 1000.0 * share, 0.01 * 4000.0**1.5])
+    assert law.before(law.at([10.0, 999.0, 1000.0, 4000.0])) == pytest.approx([10.0, 999.0, 1000.0, 4000.0])
+    fitted = fitted_power_law(load_compression(LIBRARY, "crisp-uniform"), "qwen3-14b", ["AIME24", "AIME25"])
+    assert fitted.measured_from == pytest.approx(13222.0)

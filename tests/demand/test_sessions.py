@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy import stats
 
 from sim.demand.generate import generate_class
 from sim.demand.lengths import mean_length
@@ -292,8 +293,18 @@ def test_sessions_bring_their_own_context() -> None:
     prefix = {"kind": "hit_fraction", "fraction": sourced(0.5)}
     with pytest.raises(ValidationError, match="leave out prefix"):
         workload(prefix=prefix)
-    with pytest.raises(ValidationError, match="leave out rank_correlation"):
-        workload(rank_correlation=sourced(0.5))
+
+
+def test_new_tokens_and_answers_of_follow_ups_correlate_as_stated() -> None:
+    spec = workload({"follow_ups": {"tool": TOOL | {"share": sourced(1.0), "without_new_tokens": sourced(0.0)}}},
+                    rank_correlation=sourced(0.4))  # fmt: skip
+    calls = drawn(spec, 4000)
+    later = np.flatnonzero(calls.parent >= 0)
+    new = calls.prompt[later] - calls.prompt[calls.parent[later]] - calls.output[calls.parent[later]]
+    found = float(stats.spearmanr(new, calls.output[later]).statistic)
+    assert found == pytest.approx(0.4, abs=4.0 / np.sqrt(later.size))
+    plain = drawn(workload(), 4000)
+    assert (plain.output == calls.output).all()
 
 
 def test_calls_are_numbered_in_their_whole_session_also_where_the_run_cuts_it() -> None:
@@ -328,8 +339,8 @@ def test_instructions_that_are_shared_have_a_group_and_begin_every_prompt() -> N
     alone = generated(workload(FULL))
     assert np.unique(np.asarray(alone.prefix_group)).tolist() == [-1]
     assert np.unique(np.asarray(alone.prefix_tokens)).tolist() == [0]
+    popular = {"instructions_popularity": {"groups": 5, "exponent": 1.0} | OURS, "instructions_tokens": None}
     with pytest.raises(ValidationError, match="instructions_popularity needs instructions_tokens"):
-        popular = {"instructions_popularity": {"groups": 5, "exponent": 1.0} | OURS, "instructions_tokens": None}
         workload(popular)
 
 

@@ -9,15 +9,14 @@ import pytest
 from pydantic import ValidationError
 
 from sim.specs.errors import InputError
+from sim.specs.prefixes import HitFractionPrefix, UncachedLengthsPrefix
 from sim.specs.reading import RawDocument, validate
 from sim.specs.workload import (
     FixedLengths,
     GammaLengths,
     GammaRenewalArrivals,
-    HitFractionPrefix,
     LognormalMixtureLengths,
     QuantileTableLengths,
-    UncachedLengthsPrefix,
     WorkloadSpec,
 )
 
