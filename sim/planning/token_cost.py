@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sim.planning.unit_cost import SECONDS_PER_HOUR, TokenCosts, prefill_share_of_time, request_usd, token_costs
+from sim.planning.unit_cost import SECONDS_PER_HOUR, TokenCosts, request_usd, token_costs
 from sim.results.metrics import Window
 from sim.results.result import Result
 from sim.results.tables import labels, numbers
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import Deployment
+from sim.serving.prefill_share import prefill_share_of_time
 
 
 @dataclass(frozen=True)

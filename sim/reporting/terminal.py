@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sim.reporting.console import recorder
 from sim.reporting.wide_table import TableColumn, WideTable
+from sim.reporting.work_table import work_table
 from sim.results.model_error import PAST_THE_KNEE
 from sim.results.result import Result
 from sim.results.tables import ALL
@@ -68,6 +69,7 @@ def result_tables(result: Result) -> RenderableType:
     parts: list[RenderableType] = [_fleet_table(result, summary), Text(), _latency_table(summary)]
     if (summary["metric"].str.startswith("service_level_met")).any():
         parts += [Text(), _service_level_table(summary)]
+    parts += [Text(), work_table(summary)]
     parts += [Text(), model_error_table(result), Text(), *_flag_lines(result)]
     return Group(*parts)
 

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from sim.demand.class_traffic import class_traffic
 from sim.engine.preparation import Prepared
 from sim.engine.run import RunOutcome, RunPlan
+from sim.results.class_work import ClassWork
 from sim.results.collect import requests_table, timeline_table
 from sim.results.flags import Flag, honesty_flags
 from sim.results.manifest import run_manifest
-from sim.results.metrics import PoolCost, ServiceLevel, Window
+from sim.results.metrics import ServiceLevel, Window
+from sim.results.pool_costs import pool_costs
 from sim.results.result import Result
 from sim.results.summary import summarise
 from sim.results.tables import arrow_table, labels, numbers
 from sim.serving.capacity import request_mix, saturated_requests_per_s
-from sim.serving.deployment import NANOSECONDS, Deployment
+from sim.serving.deployment import NANOSECONDS
 from sim.specs.resolved import Scenario
 
 
@@ -97,14 +100,17 @@ def evaluated(per_scenario: Sequence[Sequence[Run]], seed: int, wall_s: float) -
 def summary_of(runs: Sequence[Run], flags: Sequence[Flag], load_factors: dict[str, float]) -> pd.DataFrame:
     """Return the summary of the replications of one scenario."""
     prepared = runs[0].prepared
+    requests = pa.concat_tables([each.requests for each in runs])
+    timeline = pa.concat_tables([each.timeline for each in runs])
     return summarise(
-        pa.concat_tables([each.requests for each in runs]),
-        pa.concat_tables([each.timeline for each in runs]),
-        [_pool_cost(each) for each in prepared.deployments],
+        requests,
+        timeline,
+        pool_costs(prepared.deployments, requests, timeline, runs[0].window),
         _service_levels(prepared.scenario),
         runs[0].window,
         flags=flags,
         load_factors=load_factors,
+        work=_class_work(prepared.scenario),
         validity={each.pool: each.validity for each in prepared.deployments},
     )
 
@@ -163,14 +169,15 @@ def _service_levels(scenario: Scenario) -> list[ServiceLevel]:
     ]
 
 
-def _pool_cost(deployment: Deployment) -> PoolCost:
-    price = deployment.price
-    return PoolCost(
-        deployment.pool,
-        deployment.replicas * deployment.accelerators,
-        None if price is None else price.usd_per_hour,
-        "none" if price is None else price.basis.value,
-    )
+def _class_work(scenario: Scenario) -> dict[str, ClassWork]:
+    """Return what the workloads of the classes say of work and users; of recorded classes those that they name."""
+    found = {}
+    for name, traffic in scenario.spec.traffic.items():
+        if traffic.workload is not None:
+            workload = scenario.workloads[traffic.workload]
+            change = None if traffic.trace is not None else class_traffic(scenario, name).accuracy_change
+            found[name] = ClassWork(workload.work, workload.users, change)
+    return found
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:

@@ -72,6 +72,8 @@ class PoolCost:
     accelerators: float
     price_usd_per_hour: float | None
     price_basis: str
+    prefill_share: float = 0.5
+    """Part of the cost that prompts cause, by which classes share it [1]."""
 
 
 def ttft_s(requests: Table) -> Array:

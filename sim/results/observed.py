@@ -20,6 +20,9 @@ from sim.results.metrics import (
 from sim.results.tables import ALL, OUTCOMES, Table, labels, numbers
 
 Codes = npt.NDArray[np.intp]
+Whole = npt.NDArray[np.int32]
+
+_SESSION_COLUMNS = {"sessions": "session", "session_call": "session_call", "session_calls": "session_calls"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,14 @@ class ObservedRequests:
     offered: Mask
     completed: Mask
     good: Mask
+    arrivals_s: Array
+    finishes_s: Array
+    ended_s: float
+    sessions: Whole
+    session_call: Whole
+    session_calls: Whole
     prompt_tokens: Array
+    cached_tokens: Array
     output_tokens: Array
     latencies: dict[str, Array]
 
@@ -98,11 +108,16 @@ class ObservedRequests:
 
 
 def observe(
-    requests: Table, replications: Codes, service_levels: Sequence[ServiceLevel], blocks: Blocks
+    requests: Table,
+    replications: Codes,
+    service_levels: Sequence[ServiceLevel],
+    blocks: Blocks,
+    ended_s: float | None = None,
 ) -> ObservedRequests:
     """Columns of the requests in order of arrival.
 
-    Parameters: `replications` of shape (rows,) count from 0. Raises ValueError if a class or pool is named
+    Parameters: `replications` of shape (rows,) count from 0; `ended_s` [s] is when the run ended, none for
+    the end of the window. Raises ValueError if a class or pool is named
     "all", an outcome is unknown, or an outcome and its time contradict each other.
     """
     arrivals = numbers(requests, "arrival_s")
@@ -133,7 +148,12 @@ def observe(
         offered=blocks.window.holds(arrivals),
         completed=blocks.window.holds(finishes),
         good=meets_service_levels(requests, service_levels, latencies)[order],
+        arrivals_s=arrivals,
+        finishes_s=finishes,
+        ended_s=blocks.window.end_s if ended_s is None else ended_s,
+        **{name: numbers(requests, column).astype(np.int32)[order] for name, column in _SESSION_COLUMNS.items()},
         prompt_tokens=numbers(requests, "prompt_tokens")[order],
+        cached_tokens=numbers(requests, "cached_tokens")[order],
         output_tokens=numbers(requests, "output_tokens")[order],
         latencies={metric: values[order] for metric, values in latencies.items()},
     )

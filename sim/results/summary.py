@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from sim.results.class_work import ClassWork, class_costs, class_rows
 from sim.results.flags import Flag
 from sim.results.intervals import Estimate, sectioned_quantile_interval
 from sim.results.metrics import (
@@ -43,6 +44,7 @@ def summarise(
     quantiles: Sequence[float] = QUANTILES,
     flags: Sequence[Flag] = (),
     load_factors: Mapping[str, float] | None = None,
+    work: Mapping[str, ClassWork] | None = None,
     validity: Mapping[str, Validity] | None = None,
 ) -> pd.DataFrame:
     """Summary of one scenario: each metric by class, pool and quantile with its interval; columns `SUMMARY`.
@@ -64,7 +66,8 @@ def summarise(
     names = np.unique(np.concatenate([requests_from, timeline_from]))
     replicated = names.size > 1
     blocks = Blocks(window, int(names.size) if replicated else batches, replicated, confidence)
-    observed = observe(requests, np.searchsorted(names, requests_from), service_levels, blocks)
+    ended_s = float(numbers(timeline, "interval_end_s").max(initial=window.end_s))
+    observed = observe(requests, np.searchsorted(names, requests_from), service_levels, blocks, ended_s)
     class_names = sorted({*observed.class_names, *(level[0] for level in service_levels)} - {ALL})
     rows: list[Row] = []
     for class_name in [ALL, *class_names]:
@@ -73,6 +76,9 @@ def summarise(
         rows += _outcome_rows(observed, members, class_name)
         rows += _rate_rows(observed, members, class_name, blocks)
         rows += _latency_rows(observed, members, class_name, levels, quantiles, blocks)
+        if class_name != ALL:
+            about = (work or {}).get(class_name, ClassWork())
+            rows += _work_rows(observed, members, class_name, about, pools, quantiles, blocks)
     rows += _timeline_rows(timeline, np.searchsorted(names, timeline_from), blocks)
     rows += _cost_rows(observed, pools, blocks)
     rows += _load_rows(load_factors or {})
@@ -154,6 +160,24 @@ def _latency_rows(
                 for part, (estimate, unit) in parts.items()
             ]
     return rows
+
+
+def _work_rows(
+    observed: ObservedRequests,
+    members: Mask,
+    class_name: str,
+    about: ClassWork,
+    pools: Sequence[PoolCost],
+    quantiles: Sequence[float],
+    blocks: Blocks,
+) -> list[Row]:
+    """Tasks, units of work, deadlines and users of a class, and what they cost."""
+    costs = class_costs(observed, members, pools, blocks)
+    return [
+        _row(each.metric, each.estimate, each.unit, class_name=class_name, quantile=each.quantile,
+             price_basis=costs.basis if each.priced else None)
+        for each in class_rows(observed, members, about, costs, blocks, quantiles)
+    ]  # fmt: skip
 
 
 def _quantile(sections: Sequence[Array], quantile: float, blocks: Blocks) -> Estimate:

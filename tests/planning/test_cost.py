@@ -30,7 +30,6 @@ from sim.planning.token_cost import Load
 from sim.planning.unit_cost import (
     DAYS_PER_MONTH,
     TokenCosts,
-    prefill_share_of_time,
     request_usd,
     task_usd,
     token_costs,
@@ -38,6 +37,7 @@ from sim.planning.unit_cost import (
 )
 from sim.serving.capacity import request_mix
 from sim.serving.deployment import deploy
+from sim.serving.prefill_share import prefill_share_of_time
 from sim.specs.economics import ApiModelSpec, EconomicsSpec
 from sim.specs.hardware import PriceBasis
 from sim.specs.library import Library, builtin_root

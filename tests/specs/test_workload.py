@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sim.specs.errors import InputError
 from sim.specs.prefixes import HitFractionPrefix, UncachedLengthsPrefix
 from sim.specs.reading import RawDocument, validate
+from sim.specs.work import WorkSpec
 from sim.specs.workload import (
     FixedLengths,
     GammaLengths,
@@ -199,3 +200,22 @@ def test_the_schema_describes_quantities_as_they_are_written() -> None:
     tokens = schema["$defs"]["FixedLengths"]["properties"]["tokens"]
     assert tokens["type"] == "string"
     assert tokens["examples"] == ["8192 tokens"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units": {"page": {} | OURS}}, "give one of per_request"),
+        ({"units": {"page": {"per_request": 1.0, "prompt_tokens_each": "5 tokens"} | OURS}}, "give one of per_request"),
+        ({"units": {"page": {"output_tokens_each": "0 tokens"} | OURS}}, "give one of per_request"),
+        ({}, "give units, or a deadline"),
+        ({"within": {"value": "0 s"} | OURS}, "must exceed 0 s"),
+        (
+            {"within": {"value": "1 h"} | OURS, "finish_by": {"value": "1 h"} | OURS},
+            "either within a time or finish_by",
+        ),
+    ],
+)
+def test_work_that_cannot_be_counted_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        WorkSpec.model_validate(changes)

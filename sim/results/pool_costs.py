@@ -1,0 +1,58 @@
+"""What the pools of a run cost, and how their cost is shared between prompts and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sim.results.metrics import PoolCost, Window
+from sim.results.tables import Table, labels, numbers
+from sim.serving.capacity import request_mix
+from sim.serving.deployment import Deployment
+from sim.serving.prefill_share import prefill_share_of_time
+
+EVEN = 0.5
+"""Share where nothing finished, of which nothing is shared."""
+
+
+def pool_costs(deployments: Sequence[Deployment], requests: Table, timeline: Table, window: Window) -> list[PoolCost]:
+    """Return the cost of each pool; its prompts bear what they cause of the busy time, by the step-time model.
+
+    Parameters
+    ----------
+    deployments : sequence of Deployment
+        Pools.
+    requests, timeline : table
+        Tables of all replications of one scenario.
+    window : Window
+        Requests that finish in it share the cost.
+
+    """
+    finished = window.holds(numbers(requests, "finished_s"))
+    pools, names = labels(requests, "pool")
+    lengths = [numbers(requests, column) for column in ("prompt_tokens", "cached_tokens", "output_tokens")]
+    seconds = window.overlap_s(numbers(timeline, "interval_start_s"), numbers(timeline, "interval_end_s"))
+    rows, timed = labels(timeline, "pool")
+    busy = seconds * numbers(timeline, "replicas") * numbers(timeline, "busy_fraction")
+    running = seconds * numbers(timeline, "running")
+    found = []
+    for each in deployments:
+        share = EVEN
+        mine = finished & (pools == names.index(each.pool)) if each.pool in names else finished & False
+        if mine.any():
+            here = rows == timed.index(each.pool)
+            busy_s = float(busy[here].sum())
+            sequences = float(running[here].sum()) / busy_s if busy_s > 0.0 else 1.0
+            prompt, cached, output = (column[mine] for column in lengths)
+            mix = request_mix(prompt, cached, output, each.window)
+            share = float(prefill_share_of_time(each, mix, sequences))
+        price = each.price
+        found.append(
+            PoolCost(
+                each.pool,
+                each.replicas * each.accelerators,
+                None if price is None else price.usd_per_hour,
+                "none" if price is None else price.basis.value,
+                share,
+            )
+        )
+    return found
