@@ -12,10 +12,12 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the a
 
 @click.command("validate", short_help="Show how far the simulator is from measured systems.")
 @click.argument("points", type=click.Path(path_type=Path), required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory to write: compared.csv, summary.json.")
+@click.option("-o", "--output", type=click.Path(path_type=Path),
+              help="Directory to write: every prediction, errors by group, parity plots.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an older validation in the output directory.")
 @_quiet_option
 @_json_option
-def validate_command(points: Path | None, output: Path | None, quiet: bool, as_json: bool) -> None:
+def validate_command(points: Path | None, output: Path | None, overwrite: bool, quiet: bool, as_json: bool) -> None:
     """Compare POINTS, a CSV of measured runs, with what the simulator predicts; without POINTS the built-in ones.
 
     \b
@@ -26,28 +28,31 @@ def validate_command(points: Path | None, output: Path | None, quiet: bool, as_j
     from sim.cli_common import print_json, problems_told
 
     with problems_told():
-        import json
-
         from sim.fidelity.mapping import DATA
         from sim.fidelity.points import read_points
-        from sim.fidelity.validation import validate, write_compared
+        from sim.fidelity.validation import validate
+        from sim.fidelity.validation_files import FILES, PAGE, PICTURE, check_place, write_validation
         from sim.reporting.console import progress, show
         from sim.reporting.fidelity_tables import validation_tables
+        from sim.reporting.parity import parity_page, parity_picture
 
+        if output is not None:
+            check_place(output, overwrite)
+        elif overwrite:
+            raise click.UsageError("--overwrite needs --output")
         runs = read_points(points or DATA / "reference_points.csv")
         with progress(quiet) as told:
             found = validate(runs, progress=None if told is None else lambda done: told("comparing", done))
-        answer = found.to_json()
         if output is not None:
-            output.mkdir(parents=True, exist_ok=True)
-            write_compared(found, output / "compared.csv")
-            (output / "summary.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+            title = f"Measured and predicted: {points.name if points else 'built-in points'}"
+            pages = {PAGE: parity_page(found, title), PICTURE: parity_picture(found)}
+            write_validation(found, output, pages, overwrite)
         if as_json:
-            print_json(answer)
+            print_json(found.to_json())
             return
         show(validation_tables(found))
         if output is not None:
-            click.echo(f"\nWritten: {output}/compared.csv and {output}/summary.json")
+            click.echo(f"\nWritten: {output}/ ({', '.join(FILES)})")
 
 
 @click.command("calibrate", short_help="Fit a serving stack to your own measurements.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,14 +268,6 @@ def weighted_quantile(values: NDArray[np.float64], weights: NDArray[np.float64],
     share = np.cumsum(weights[order])
     place = int(np.searchsorted(share, quantile * share[-1] * (1.0 - 1e-12)))
     return float(values[order][min(place, len(order) - 1)])
-
-
-def write_compared(validation: Validation, path: Path) -> None:
-    """Write all compared numbers as CSV, one row each."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Compared)])
-        writer.writeheader()
-        writer.writerows(asdict(each) for each in validation.compared)
 
 
 def worst_groups(

@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,6 +42,22 @@ def write_results(
     check_free(target, overwrite)
     text = _manifest_text(manifest)
     canonical = {name: arrow_table(name, table) for name, table in tables.items()}
+    with whole_directory(target, lambda: check_free(target, overwrite)) as fresh:
+        for name, table in canonical.items():
+            write_parquet(table, fresh / f"{name}.parquet")
+        for name, page in (pages or {}).items():
+            (fresh / name).write_text(page, encoding="utf-8")
+        (fresh / MANIFEST).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_directory(target: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """Give an empty directory that becomes `target` when the block is done, and leaves no trace when it fails.
+
+    Missing parent directories are made; an older directory is replaced, and is back in its place on any exception,
+    an interrupt included. Parameters: `target` is absolute; `check` raises unless it may be replaced, and is asked
+    again just before. Raises OSError if the place cannot be written to.
+    """
     ancestor = next(parent for parent in target.parents if parent.exists())
     try:
         temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=ancestor)
@@ -50,13 +67,9 @@ def write_results(
         # the temporary is readable by its owner only; the directory inside it has the usual permissions
         fresh, replaced = Path(staging, "fresh"), Path(staging, "replaced")
         fresh.mkdir()
-        for name, table in canonical.items():
-            write_parquet(table, fresh / f"{name}.parquet")
-        for name, page in (pages or {}).items():
-            (fresh / name).write_text(page, encoding="utf-8")
-        (fresh / MANIFEST).write_text(text, encoding="utf-8")
+        yield fresh
         target.parent.mkdir(parents=True, exist_ok=True)
-        check_free(target, overwrite)
+        check()
         try:
             if target.exists():
                 target.rename(replaced)

@@ -8,6 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from sim.cli import main
+from sim.fidelity.validation_files import FILES
 from sim.specs.library import Library, builtin_root
 
 COLUMNS = (
@@ -29,12 +30,17 @@ def test_validate_prints_tables_and_json_and_writes(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "By accelerator" in shown.output
     assert "no hardware profile for 'Toaster'" in shown.output
-    answered = CliRunner().invoke(main, ["validate", str(points), "--json", "--quiet", "-o", str(tmp_path / "out")])
+    command = ["validate", str(points), "--json", "--quiet", "-o", str(tmp_path / "out")]
+    answered = CliRunner().invoke(main, command)
     answer = json.loads(answered.stdout)
     assert answer["overall"]["tpot"]["n"] == 3
     assert answer["unmapped"]["n"] == 1
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == answer
-    assert len((tmp_path / "out" / "compared.csv").read_text().splitlines()) == 4
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert CliRunner().invoke(main, [*command, "--overwrite"]).exit_code == 0
 
 
 def test_calibrate_writes_a_stack_that_the_library_reads(tmp_path: Path) -> None:
