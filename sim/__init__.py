@@ -18,6 +18,8 @@ from sim.version import __version__
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison, compare
+    from sim.execution.dataset import Sweep
+    from sim.execution.sweep import sweep
     from sim.loading import load
     from sim.planning.horizon import Horizon, load_horizon
     from sim.planning.plan import Plan, plan
@@ -35,6 +37,7 @@ _HOMES = {
     "Plan": ("sim.planning.plan", "Plan"),
     "Result": ("sim.results.result", "Result"),
     "Scenario": ("sim.specs.resolved", "Scenario"),
+    "Sweep": ("sim.execution.dataset", "Sweep"),
     "compare": ("sim.comparison", "compare"),
     "library": ("sim.specs.library", "default_library"),
     "load": ("sim.loading", "load"),
@@ -42,6 +45,7 @@ _HOMES = {
     "plan": ("sim.planning.plan", "plan"),
     "simulate": ("sim.simulation", "simulate"),
     "size": ("sim.planning.sizing", "size"),
+    "sweep": ("sim.execution.sweep", "sweep"),
 }
 
 __all__ = [
@@ -51,6 +55,7 @@ __all__ = [
     "Plan",
     "Result",
     "Scenario",
+    "Sweep",
     "__version__",
     "compare",
     "library",
@@ -59,6 +64,7 @@ __all__ = [
     "plan",
     "simulate",
     "size",
+    "sweep",
 ]
 
 

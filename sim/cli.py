@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from sim.cli_common import changes_of, print_json, problems_told
+from sim.cli_execution import sweep_command
 from sim.cli_fidelity import calibrate_command, import_model_command, validate_command
 from sim.cli_plan import plan_command
 from sim.cli_planning import size_command
@@ -80,6 +81,7 @@ def main() -> None:
 
 
 main.add_command(size_command)
+main.add_command(sweep_command)
 main.add_command(plan_command)
 main.add_command(import_group)
 import_group.add_command(import_model_command)

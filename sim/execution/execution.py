@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from sim.specs.errors import InputError
 
 Progress = Callable[[str, float], None]
 """Called with how far the study is in words and as a fraction of it."""
+
+_SHOWN_CHARACTERS = 300
 
 LOOKAHEAD = 4096
 """Most tasks between the one whose result is returned next and the one that is handed out next."""
@@ -53,6 +56,15 @@ class Tally:
 
     started: float = field(default_factory=time.perf_counter)
     """Reading of the clock at the start [s]."""
+
+    def told(self) -> str:
+        """Return what was skipped and run, in words."""
+        parts = [f"{self.ran:,} run now"]
+        if self.skipped:
+            parts.insert(0, f"{self.skipped:,} skipped as they were finished before")
+        if self.damaged:
+            parts.append(f"{self.damaged:,} of them again because their results were damaged")
+        return f"{self.skipped + self.ran:,} runs: {', '.join(parts)}"
 
     def tell(self, progress: Progress | None, what: str) -> None:
         """Tell how many tasks are done, and how many are run a second."""
@@ -173,4 +185,5 @@ def _store_next(store: Store, executor: Executor, running: set[str], tally: Tall
 def _failure(task: Task, error: BaseException) -> BaseException:
     if isinstance(error, InputError):
         return error
-    return TaskError(f"{task.function} with {dict(task.arguments)!r} failed: {type(error).__name__}: {error}")
+    arguments = textwrap.shorten(repr(dict(task.arguments)), _SHOWN_CHARACTERS, placeholder=" ...")
+    return TaskError(f"{task.function} with {arguments} failed: {type(error).__name__}: {error}")

@@ -11,12 +11,12 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from sim.execution.task import Encoded, Task, canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTIAL = "partial"
 """Folder of a store in which files are written before they get their names."""
@@ -39,6 +39,8 @@ class Stored:
         """Return the table; ValueError when the task returned none."""
         if self.parquet is None:
             raise ValueError("the task returned no table")
+        import pyarrow.parquet as pq  # studies of plain values never need it
+
         return pq.ParquetFile(io.BytesIO(self.parquet)).read()
 
 
@@ -61,7 +63,7 @@ class Store:
         """
         self.directory = Path(directory).absolute()
         self._counter = itertools.count()
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{id(self):x}"
+        self._owner = f"{owner()}{id(self):x}"
 
     def read(self, key: str) -> Stored | None:
         """Return the result of a key; None where it is missing, torn or damaged."""
@@ -95,7 +97,7 @@ class Store:
         """Remove what killed programs of this machine left half written; return how many files that were."""
         removed = 0
         for path in (self.directory / PARTIAL).glob("*"):
-            if self._is_abandoned(path):
+            if is_abandoned(path, path.name):
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
@@ -116,16 +118,31 @@ class Store:
     def _path(self, key: str, suffix: str) -> Path:
         return self.directory / key[:2] / f"{key}.{suffix}"
 
-    def _is_abandoned(self, path: Path) -> bool:
-        """Return whether nobody will finish a partial file: its program is gone, or on another machine for a day."""
-        mine = f"{socket.gethostname()}-"
-        process = path.name.removeprefix(mine).split("-")[0]
-        if path.name.startswith(mine) and process.isdigit():
-            return not _is_alive(int(process))
-        try:
-            return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
-        except FileNotFoundError:
-            return False
+
+def owner() -> str:
+    """Return how names of partial files begin: with the machine and the process that writes them."""
+    return f"{socket.gethostname()}-{os.getpid()}-"
+
+
+def is_abandoned(path: Path, name: str) -> bool:
+    """Return whether nobody will finish a partial file: its program is gone, or on another machine for a day.
+
+    Parameters
+    ----------
+    path : Path
+        The file or directory.
+    name : str
+        Its name from `owner()` on.
+
+    """
+    mine = f"{socket.gethostname()}-"
+    process = name.removeprefix(mine).split("-")[0]
+    if name.startswith(mine) and process.isdigit():
+        return not _is_alive(int(process))
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
+    except FileNotFoundError:
+        return False
 
 
 def _digest(content: bytes) -> str:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+from sim.results.versions import versions
 
-from sim.results.manifest import versions
-from sim.results.writing import write_parquet
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SHOWN_ONLY = ("builtin", "reporting")
@@ -158,6 +158,8 @@ def encoded(result: object) -> Encoded:
     output = result if isinstance(result, Output) else Output(result)
     if output.table is None:
         return Encoded(canonical_json(output.value))
+    from sim.results.writing import write_parquet  # a worker starts sooner without it
+
     sink = io.BytesIO()
     write_parquet(output.table, sink)
     return Encoded(canonical_json(output.value), sink.getvalue())

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sim.demand.class_traffic import answers_told
 from sim.results.flags import Flag
+from sim.results.versions import versions
 from sim.serving.deployment import Deployment
 from sim.serving.validity import Validity
 from sim.specs.resolved import Scenario
 from sim.specs.spec import Document
-from sim.version import __version__
-
-_LIBRARIES = ("numba", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "simpy")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the program, of Python and of the libraries that results depend on."""
-    return {
-        "fleetcast": __version__,
-        "python": platform.python_version(),
-        **{library: importlib.metadata.version(library) for library in _LIBRARIES},
-    }
 
 
 def run_manifest(

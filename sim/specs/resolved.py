@@ -134,7 +134,7 @@ class Scenario:
         problems += _class_problems(raw)
         fingerprints = dict(known or {})
         found: dict[str, dict[str, Any]] = {"hardware": {}, "model": {}, "serving_stack": {}, "workload": {}}
-        for location, kind, name in _references(raw.data):
+        for location, kind, name in references(raw.data):
             if name in found[kind]:
                 continue
             try:
@@ -302,7 +302,7 @@ def _place(path: str) -> tuple[str, ...]:
     return (*parts[:2], ".".join(parts[2:])) if parts[0] == "alternatives" and len(parts) > 2 else tuple(parts)
 
 
-def _references(data: Mapping[str, Any]) -> Iterator[tuple[Location, str, str]]:
+def references(data: Mapping[str, Any]) -> Iterator[tuple[Location, str, str]]:
     """Return where names of documents stand, their kind and the name; of data that may be wrong elsewhere."""
     for name, pool in _entries(data, "fleet"):
         for kind in ("hardware", "model", "serving_stack"):

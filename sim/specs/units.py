@@ -148,6 +148,12 @@ def parse_quantity(value: object, dimension: Dimension) -> float:
     return result
 
 
+def dimension_of(text: str) -> Dimension | None:
+    """Return the dimension of a written quantity, such as `5 requests/s`; None for any other text."""
+    match = _QUANTITY.fullmatch(text)
+    return None if match is None else next((each for each in _DIMENSIONS if match[3] in each.factors), None)
+
+
 def more_than_zero(value: float) -> float:
     """Return a value that exceeds zero; ValueError where it does not."""
     if not value > 0.0:

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 import sim
-from sim.results.manifest import pool_record, versions
+from sim.results.manifest import pool_record
+from sim.results.versions import versions
 from sim.serving.deployment import deploy
 
 SHORT = {"duration": "60 s", "warm_up": "10 s", "drain": "10 s", "timeline_interval": "5 s", "seed": 42}
