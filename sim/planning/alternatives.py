@@ -1,8 +1,9 @@
 """Fleets that cost little more than the cheapest and are built of something else, for the cheapest is often sold out.
 
-Method: one ingredient is made dearer or cheaper for the solver alone, and the fleet that results is priced as it is; of
-those within the slack, the ones that differ most count. Generating alternatives so is the weighting method of Brill,
-Chang and Hopkins, Management Science 28 (1982); every solution is as easy to find as the optimum.
+Method: one ingredient is made dearer or cheaper for the solver alone, as far as the slack allows, and the fleet that
+results is priced as it is; of those within the slack, the ones that differ most count. Generating alternatives so is
+the weighting method of Brill, Chang and Hopkins, Management Science 28 (1982); every solution is as easy to find as the
+optimum. How far a price can be moved is found with fractions of systems, which takes hundredths of a second.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import numpy as np
 from sim.planning.procurement import Procurement, solve
 from sim.planning.program import FloatArray, Program
 
-STRENGTHS = (0.12, 0.3)
-"""Relative changes of price that are tried, until a fleet costs too much [1]."""
+STRENGTHS = (0.05, 0.1, 0.2, 0.35, 0.6)
+"""Relative changes of price that are tried; the largest that keeps within the slack is taken [1]."""
 
-CANDIDATE_GAP = 0.02
+TRIES = 2
+"""Whole fleets that are tried in a direction: at that change of price, and at the next smaller one."""
+
+CANDIDATE_GAP = 0.01
 """Gap at which a candidate is taken [1]."""
 
 
@@ -40,7 +44,7 @@ class Alternative:
 
 
 def alternatives(
-    program: Program, best: Procurement, slack: float = 0.05, count: int = 3, limit_s: float = 1.0
+    program: Program, best: Procurement, slack: float = 0.05, count: int = 3, nodes: int = 1
 ) -> list[Alternative]:
     """Return fleets within a slack of the optimum that differ most from it and from each other.
 
@@ -54,20 +58,28 @@ def alternatives(
         Most that an alternative may cost more [1].
     count : int
         Most alternatives.
-    limit_s : float
-        Time for each candidate; the best found by then counts [s].
+    nodes : int
+        Nodes of the search for each candidate; the best found by then counts.
 
     """
     if not best.feasible:
         return []
     ceiling = best.net_present_cost_usd + slack * abs(best.net_present_cost_usd)
     candidates = []
+    bound = solve(program, program.cost, whole=False).net_present_cost_usd
+    fractions = bound + slack * abs(bound)
     for direction, weight in _directions(program, best):
+        within = []
         for strength in STRENGTHS:
-            found = solve(program, program.cost * (1.0 + strength * weight), gap=CANDIDATE_GAP, limit_s=limit_s)
-            if not found.feasible or found.net_present_cost_usd > ceiling:
+            moved = program.cost * (1.0 + strength * weight)
+            if solve(program, moved, whole=False).net_present_cost_usd > fractions:
                 break
-            candidates.append((direction, found))
+            within.append(moved)
+        for moved in within[: -TRIES - 1 : -1]:
+            found = solve(program, moved, gap=CANDIDATE_GAP, nodes=nodes)
+            if found.feasible and found.net_present_cost_usd <= ceiling:
+                candidates.append((direction, found))
+                break
     chosen: list[Alternative] = []
     signatures = [signature(program, best)]
     while candidates and len(chosen) < count:

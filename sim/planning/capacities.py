@@ -6,11 +6,18 @@ Making the table takes simulations (`sim.planning.coefficients`); what follows f
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self
 
 import pandas as pd
+
+from sim.planning.choices import layout_in_words
+from sim.specs.fleet import ParallelismSpec
+
+SINGLE = ParallelismSpec()
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,10 @@ class Service:
     compressed: bool
     """Whether all reasoning is compressed."""
 
+    pace: float = 1.0
+    """How much faster steps are than calibrated, so that limits leave that much more room; capacity itself is counted
+    at the calibrated speed [1]."""
+
 
 @dataclass(frozen=True)
 class Coefficient:
@@ -51,6 +62,15 @@ class Coefficient:
 
     reason: str
     """Why it serves nothing, or what limits it."""
+
+    layout: ParallelismSpec = SINGLE
+    """Parallelism of a replica."""
+
+    max_sequences: int = 0
+    """Sequences of a replica at a time; 0 where no layout serves."""
+
+    tightness: float = math.nan
+    """Largest latency over its limit at that load [1]."""
 
 
 class MeanTokens(NamedTuple):
@@ -87,10 +107,29 @@ class CapacityTable:
     """(Use case, model) -> mean tokens."""
 
     def replica(self, service: Service, hardware: str) -> Coefficient:
-        """Return what one replica serves; ValueError for what was never simulated."""
+        """Return what one replica serves, at the pace asked for or the next slower one that is known.
+
+        Raises
+        ------
+        ValueError
+            Nothing of the kind was ever simulated.
+
+        """
         found = self.replicas.get((service, hardware))
-        if found is None:
+        if found is not None:
+            return found
+        paces = self._paces.get((dataclasses.replace(service, pace=1.0), hardware), ())
+        if not paces:
             raise ValueError(f"the table has no capacity of {hardware} for {service}")
+        # Slower steps leave less room below the limits, so what they serve is served at any faster pace.
+        pace = max((each for each in paces if each <= service.pace), default=min(paces))
+        return self.replicas[dataclasses.replace(service, pace=pace), hardware]
+
+    @cached_property
+    def _paces(self) -> Mapping[tuple[Service, str], list[float]]:
+        found: dict[tuple[Service, str], list[float]] = {}
+        for service, hardware in self.replicas:
+            found.setdefault((dataclasses.replace(service, pace=1.0), hardware), []).append(service.pace)
         return found
 
     def tokens(self, case: str, model: str) -> MeanTokens:
@@ -118,9 +157,9 @@ class CapacityTable:
         return dataclasses.replace(self, replicas=replicas)
 
     def table(self) -> pd.DataFrame:
-        """Return one row a coefficient: what it is for, accelerators, requests/s, load, what limits it."""
+        """Return one row a coefficient: what it is for, layout, requests/s, load, largest latency, what limits it."""
         rows: list[dict[str, Any]] = [
-            {"accelerator": hardware, **dataclasses.asdict(service), **dataclasses.asdict(each)}
+            {"accelerator": hardware, **service.__dict__, **each.__dict__, "layout": layout_in_words(each.layout)}
             for (service, hardware), each in self.replicas.items()
         ]
         return pd.DataFrame(rows)

@@ -1,155 +1,92 @@
-"""How much one replica serves: requests per second within the service levels, by simulation."""
+"""How much one replica serves: requests per second within the service levels, by sizing a load of several replicas."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from sim.demand.generate import generate_class
-from sim.demand.streams import stream
-from sim.demand.trace import NANOSECONDS, Trace
-from sim.engine.run import RunPlan, run
+from sim.demand.trace import Trace
 from sim.planning.capacities import CapacityTable, Coefficient, MeanTokens, Service
 from sim.planning.horizon import Horizon
-from sim.planning.levels import LevelReached
-from sim.planning.probe import latencies
-from sim.results.intervals import sectioned_quantile_interval
+from sim.planning.levels import worst
+from sim.planning.search import Answer, Found, answers_for
+from sim.planning.trials import POOL, WARM_UP, layouts_of, length_s, requests_of, sped_up, trial_scenario
+from sim.planning.usage import paces
 from sim.serving.capacity import request_mix, saturated_requests_per_s
-from sim.serving.deployment import Deployment, deploy
+from sim.serving.deployment import NANOSECONDS, Deployment, deploy
 from sim.specs.errors import InputError
-from sim.specs.hardware import NumberFormat
-from sim.specs.reading import RawDocument
-from sim.specs.resolved import Scenario
-from sim.specs.scenario import ScenarioSpec
-from sim.specs.workload import ServiceLevelSpec, WorkloadSpec
+from sim.specs.fleet import ParallelismSpec
 
 REQUESTS = 3000
-"""Requests of one trial; a p99 then has 24 beyond it after the warm-up."""
+"""Requests from which means are taken."""
 
-WARM_UP = 0.2
-"""Share of a trial's requests that start before anything is counted."""
+TRIAL_REPLICAS = 10
+"""Replicas that a trial's load takes at the least: the answer is a whole number, so it is a tenth too low at most."""
 
-SECTIONS = 10
-"""Sections of a trial, as in the summary of a simulation."""
+FEWER_REPLICAS = 5
+"""The same where only the order and size of savings matter."""
 
-TRIAL_REPLICAS = 2
-"""Replicas of a trial: few, for a small pool bears less load than a large one."""
-
-LOADS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.12)
-"""Loads that are tried, over the target load."""
-
-REFINEMENTS = 2
-"""Halvings between the first load that holds and the last that does not."""
+REQUESTS_PER_REPLICA = 1200
+"""Requests of a trial; a quarter of them warm up, which is about as many as a replica holds at a time."""
 
 SEED = 20_270
-"""Seed of the trials; plans are checked with another one."""
-
-
-def trial_workload(horizon: Horizon, service: Service) -> WorkloadSpec:
-    """Return the workload at a constant rate, without its prefix cache where that is off."""
-    workload = horizon.workloads[horizon.spec.use_cases[service.case].workload]
-    arrivals = workload.arrivals.model_copy(update={"profile": None})
-    changes: dict[str, object] = {"arrivals": arrivals}
-    if not service.prefix_cached:
-        changes["prefix"] = None
-    return workload.model_copy(update=changes)
-
-
-def requests_of(horizon: Horizon, service: Service, rate_per_s: float, count: int, seed: int, adoption: float) -> Trace:
-    """Return about `count` requests of a use case that arrive at a constant rate; none exceeds the model's context.
-
-    A share `adoption` of the requests, at random, is answered by a compressed model: of T tokens of reasoning remain
-    min(T, c T^b).
-    """
-    workload = trial_workload(horizon, service)
-    trace = generate_class(workload, rate_per_s, count / rate_per_s, 0.0, seed, service.case)
-    case = horizon.spec.use_cases[service.case]
-    output = trace.output_tokens.astype(float)
-    if case.compression is not None and adoption > 0.0:
-        method = horizon.spec.compression[case.compression]
-        reasoning = case.reasoning_share.value * output
-        shorter = np.minimum(reasoning, method.c.value * np.maximum(reasoning, 1.0) ** method.b.value)
-        chosen = stream(seed, service.case, "compression").random(output.size) < adoption
-        output = np.where(chosen, output - reasoning + shorter, output)
-    tokens = np.maximum(1, np.rint(output)).astype(np.int64)
-    trace = dataclasses.replace(trace, output_tokens=tokens)
-    context = horizon.models[case.models[service.model].model].architecture.context_length
-    if trace.follows is not None or (trace.prompt_tokens + tokens <= context).all():
-        return trace
-    return trace.rows(np.flatnonzero(trace.prompt_tokens + tokens <= context))
-
-
-def service_levels(horizon: Horizon, case: str) -> tuple[ServiceLevelSpec, ...]:
-    """Return the service levels of a use case: its own, else its workload's."""
-    described = horizon.spec.use_cases[case]
-    return horizon.workloads[described.workload].service_levels if described.service_levels is None else (
-        described.service_levels
-    )  # fmt: skip
-
-
-def reached(
-    deployments: Sequence[Deployment], trace: Trace, levels: Sequence[ServiceLevelSpec], case: str, speed: float = 1.0
-) -> tuple[LevelReached, ...]:
-    """Return what each service level comes to when pools meet some requests, all steps `speed` times faster.
-
-    The requests are those of the slower fleet; latencies are divided by the speed, which is exact (time scaling).
-    """
-    if not trace.requests:
-        return ()
-    end_ns = int(trace.arrival_ns[-1]) + 1
-    drain_ns = 24 * 3600 * NANOSECONDS + end_ns
-    plan = RunPlan(
-        trace, list(deployments), [list(range(len(deployments)))], "least_outstanding", np.zeros((0, 2)), end_ns,
-        drain_ns, end_ns + drain_ns,
-    )  # fmt: skip
-    requests = run(plan).requests
-    requests = requests[requests["arrival_ns"] >= 0]
-    requests = requests[np.argsort(requests["arrival_ns"], kind="stable")]
-    requests = requests[int(WARM_UP * len(requests)) :]
-    found = []
-    for level in levels:
-        overhead_s = max(each.request_overhead_s for each in deployments)
-        values = latencies(requests, level.metric, overhead_s) / speed
-        sections = np.array_split(values, SECTIONS) if values.size >= 2 * SECTIONS else [values]
-        estimate = sectioned_quantile_interval(sections, level.quantile, method="sectioning")
-        found.append(LevelReached.of(case, level, estimate, int(np.isinf(values).sum())))
-    return tuple(found)
+"""Seed of the trials; plans are rehearsed with another one."""
 
 
 class SimulatedCapacities:
     """What replicas of a horizon serve, simulated when first asked for and kept."""
 
-    def __init__(self, horizon: Horizon) -> None:
+    def __init__(self, horizon: Horizon, replicas: int = TRIAL_REPLICAS) -> None:
+        """Prepare to simulate.
+
+        Parameters
+        ----------
+        horizon : Horizon
+            What is described.
+        replicas : int
+            Replicas that a trial's load takes at the least; what a replica serves is too low by up to one part in it.
+
+        """
         self.horizon = horizon
+        self.replicas = replicas
         self._known: dict[tuple[Service, str], Coefficient] = {}
         self._means: dict[tuple[str, str], MeanTokens] = {}
+        self._traces: dict[tuple[str, str, bool, bool], tuple[Trace, float]] = {}
         self._deployments: dict[object, Deployment | InputError] = {}
 
     def table(self) -> CapacityTable:
-        """Return all that a plan of the horizon can ask for, under its levers, as a plain table."""
+        """Return all that a plan of the horizon can ask for, under its levers, as a plain table.
+
+        Paces are some of those of the horizon's months; in between, the next slower one holds.
+        """
         spec, levers = self.horizon.spec, self.horizon.levers
         kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
+        asked = []
         for case, described in spec.use_cases.items():
             with_compression = described.compression is not None and "compression" in levers
             for model in described.models:
                 self.tokens(case, model)
                 for hardware in spec.hardware:
                     for compressed in (False, True)[: 1 + with_compression]:
-                        self.replica(Service(case, model, *kept, compressed), hardware)
-        return CapacityTable(dict(self._known), dict(self._means))
+                        asked += [
+                            (Service(case, model, *kept, compressed, pace), hardware)
+                            for pace in paces(self.horizon, hardware)
+                        ]
+        return CapacityTable({key: self.replica(*key) for key in asked}, dict(self._means))
 
     def replica(self, service: Service, hardware: str) -> Coefficient:
-        """Return what the best layout serves on an accelerator.
+        """Return what a replica serves on an accelerator, in the layout and batch limit that need fewest of them.
 
-        The layout with the most saturated requests per accelerator comes first; the largest load that keeps all service
-        levels is found by trials on the same requests. Where it bears less than half the target load the next layouts
-        are tried, and the one that serves most per accelerator counts.
+        The load is that of ten replicas at the target load, by the mean field; sizing says how many it really takes.
         """
         if (service, hardware) not in self._known:
-            self._known[service, hardware] = self._best_layout(service, hardware)
+            slower = [
+                each for (other, on), each in self._known.items()
+                if on == hardware and other.pace <= service.pace
+                and dataclasses.replace(other, pace=service.pace) == service and each.reason == AT_TARGET
+            ]  # fmt: skip
+            self._known[service, hardware] = slower[0] if slower else self._sized(service, hardware)
         return self._known[service, hardware]
 
     def tokens(self, case: str, model: str) -> MeanTokens:
@@ -161,12 +98,26 @@ class SimulatedCapacities:
             self._means[case, model] = MeanTokens(*(float(np.mean(each)) for each in columns))
         return self._means[case, model]
 
-    def deployment(self, service: Service, hardware: str, tensor: int) -> Deployment:
+    def bound(self, service: Service, hardware: str) -> Coefficient:
+        """Return the most that a replica can serve, without a simulation: the target load by the mean field."""
+        best = Coefficient(0, 0.0, 0.0, "no layout serves")
+        target = self.horizon.spec.target_load.value
+        for layout, saturated in self._saturated(service, hardware).items():
+            served = target * saturated
+            if served / layout.accelerators > best.requests_per_s / max(1, best.accelerators):
+                best = Coefficient(layout.accelerators, served, target, "mean field", layout)
+        return best
+
+    def deployment(
+        self, service: Service, hardware: str, layout: ParallelismSpec | int, max_sequences: int = 0
+    ) -> Deployment:
         """Return one replica of a use case's model on an accelerator; InputError where it cannot serve."""
-        key = (service.case, service.model, service.quantised, service.batched, hardware, tensor)
+        given = ParallelismSpec(tensor=layout) if isinstance(layout, int) else layout
+        key = (service.case, service.model, service.quantised, service.batched, hardware, given, max_sequences)
         if key not in self._deployments:
             try:
-                self._deployments[key] = deploy(self._scenario(service, hardware, tensor))[0]
+                scenario = trial_scenario(self.horizon, service, hardware, given, 1.0, max_sequences)
+                self._deployments[key] = deploy(scenario)[0]
             except InputError as error:
                 self._deployments[key] = error
         found = self._deployments[key]
@@ -174,93 +125,87 @@ class SimulatedCapacities:
             raise found
         return found
 
-    def _scenario(self, service: Service, hardware: str, tensor: int) -> Scenario:
-        horizon = self.horizon
-        share = horizon.spec.use_cases[service.case].models[service.model]
-        pool: dict[str, object] = {
-            "hardware": hardware,
-            "model": share.model,
-            "replicas": 1,
-            "parallelism": {"tensor": tensor},
-            "serving_stack": horizon.spec.serving_stack,
-            "weight_format": (share.weight_format if service.quantised else share.plain_format),
-            "kv_format": share.kv_format if service.quantised else NumberFormat.BF16,
-        }
-        if not service.batched:
-            pool["max_sequences"] = horizon.spec.baseline.max_sequences
-        data = {
-            "kind": "scenario", "name": "trial", "title": "trial", "duration": "1 h", "warm_up": "1 min",
-            "drain": "1 h", "timeline_interval": "1 h", "price_basis": ["stated"],
-            "traffic": {service.case: {"workload": horizon.spec.use_cases[service.case].workload}},
-            "fleet": {"pool": pool},
-        }  # fmt: skip
-        return Scenario(
-            ScenarioSpec.model_validate(data), "trial", horizon.hardware, horizon.models,
-            {horizon.spec.serving_stack: horizon.serving_stack}, horizon.workloads, {},
-            RawDocument(horizon.raw.file, data), horizon.library,
-        )  # fmt: skip
-
-    def _best_layout(self, service: Service, hardware: str) -> Coefficient:
-        sample = requests_of(self.horizon, service, 1.0, REQUESTS, SEED, float(service.compressed))
-        candidates: list[tuple[float, float, Deployment]] = []
-        reason = "no layout within the scale-up domain"
-        for tensor in self.horizon.spec.use_cases[service.case].models[service.model].layouts:
+    def _saturated(self, service: Service, hardware: str) -> dict[ParallelismSpec, float]:
+        """Return the layouts that can serve, with the mean-field capacity of a replica [requests/s]."""
+        trace, _ = self._requests(service)
+        counted = trace.arrival_ns >= WARM_UP * length_s(trace) * NANOSECONDS
+        prompt, cached, output = (
+            column[counted] for column in (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
+        )
+        found = {}
+        for layout in layouts_of(self.horizon, service):
             try:
-                deployment = self.deployment(service, hardware, tensor)
-            except InputError as error:
-                reason = error.problems[0].message
+                deployment = self.deployment(service, hardware, layout)
+            except InputError:
                 continue
-            longest = deployment.longest_request()
-            too_long = float((sample.prompt_tokens + sample.output_tokens > longest).mean())
-            if too_long > 0.0:
-                reason = f"KV memory holds {longest} tokens, {too_long:.1%} of the requests are longer"
-                continue
-            mix = request_mix(sample.prompt_tokens, sample.cached_tokens, sample.output_tokens, deployment.window)
-            saturated = saturated_requests_per_s(deployment, mix)
-            candidates.append((saturated / deployment.accelerators, saturated, deployment))
-        best = Coefficient(0, 0.0, 0.0, reason)
+            if (trace.prompt_tokens + trace.output_tokens).max() <= deployment.longest_request():
+                found[layout] = saturated_requests_per_s(
+                    deployment, request_mix(prompt, cached, output, deployment.window)
+                )
+        return found
+
+    def _requests(self, service: Service) -> tuple[Trace, float]:
+        """Return the requests of all trials, about one a second, and their rate after the warm-up [requests/s]."""
+        key = (service.case, service.model, service.prefix_cached, service.compressed)
+        if key not in self._traces:
+            count = self.replicas * REQUESTS_PER_REPLICA
+            trace = requests_of(self.horizon, service, 1.0, count, SEED, float(service.compressed))
+            start_s = WARM_UP * length_s(trace)
+            counted = int((trace.arrival_ns >= start_s * NANOSECONDS).sum())
+            self._traces[key] = trace, counted / (length_s(trace) - start_s)
+        return self._traces[key]
+
+    def _sized(self, service: Service, hardware: str) -> Coefficient:
+        """Size a load that takes a whole number of replicas at the target load; then again for the layout chosen."""
         target = self.horizon.spec.target_load.value
-        for per_accelerator, saturated, deployment in sorted(candidates, key=lambda each: -each[0]):
-            if best.accelerators and per_accelerator * target <= best.requests_per_s / best.accelerators:
-                break
-            load, limit = _largest_load(self.horizon, service, deployment, saturated, target)
-            served = load * saturated
-            better = served / deployment.accelerators > best.requests_per_s / max(1, best.accelerators)
-            if better:
-                best = Coefficient(deployment.accelerators, served, load, limit)
-            elif not best.accelerators:
-                best = Coefficient(0, 0.0, 0.0, limit)
-            if load >= 0.5 * target:
-                break
-        return best
+        expected = self._saturated(service, hardware)
+        wanted = self.bound(service, hardware).layout
+        layouts = layouts_of(self.horizon, service)
+        load = self.replicas * target * expected.get(wanted, 1.0)
+        found, best = self._search(service, hardware, load, layouts)
+        if best is not None and best.choice.layout != wanted:
+            chosen = best.choice.layout
+            found, best = self._search(service, hardware, self.replicas * target * expected[chosen], (chosen,))
+        if best is None:
+            return Coefficient(0, 0.0, 0.0, found.reason)
+        served = best.probe.offered_per_s() / best.replicas
+        larger = [trial for trial in best.trials if trial.replicas < best.replicas]
+        reason = AT_TARGET
+        if larger:
+            failing = worst([level for level in larger[-1].levels if not level.met])
+            reason = failing.faster(service.pace).in_words()
+        return Coefficient(
+            best.probe.deployment.accelerators,
+            served,
+            min(served / best.probe.saturated_per_s(), target),
+            reason,
+            best.choice.layout,
+            best.probe.deployment.max_sequences,
+            best.trial.tightness,
+        )
+
+    def _search(
+        self, service: Service, hardware: str, rate_per_s: float, layouts: tuple[ParallelismSpec, ...]
+    ) -> tuple[Found, Answer | None]:
+        if self.horizon.workloads[self.horizon.spec.use_cases[service.case].workload].sessions is None:
+            trace, rate = self._requests(service)
+            trace = trace.scaled(rate / rate_per_s)
+        else:
+            # The time of users and tools does not follow the rate: sessions are drawn at it, then put in slow motion.
+            count = self.replicas * REQUESTS_PER_REPLICA
+            real = rate_per_s * service.pace
+            trace = requests_of(self.horizon, service, real, count, SEED, float(service.compressed))
+            trace = sped_up(trace, 1.0 / service.pace)
+        share = self.horizon.spec.use_cases[service.case].models[service.model]
+        scenario = trial_scenario(self.horizon, service, hardware, layouts[0], length_s(trace))
+        found = answers_for(
+            scenario, POOL, self.horizon.hardware[hardware], layouts=layouts,
+            batch_limits=share.batch_limits if service.batched else (),
+            target_load=self.horizon.spec.target_load.value, trace=trace,
+            made=lambda choice: self.deployment(service, hardware, choice.layout, choice.max_sequences or 0),
+        )  # fmt: skip
+        return found, found.best
 
 
-def _largest_load(
-    horizon: Horizon, service: Service, deployment: Deployment, saturated: float, target: float
-) -> tuple[float, str]:
-    """Return the largest load at which all levels hold, over saturation, and what limits it."""
-    levels = service_levels(horizon, service.case)
-    limit = "target load"
-    missed = math.nan
-    for load in LOADS:
-        held, worst = _holds(horizon, service, deployment, saturated * load * target, levels)
-        if held:
-            good, bad = load, missed
-            for _ in range(REFINEMENTS if bad == bad else 0):
-                middle = 0.5 * (good + bad)
-                held, _ = _holds(horizon, service, deployment, saturated * middle * target, levels)
-                good, bad = (middle, bad) if held else (good, middle)
-            return good * target, limit
-        missed, limit = load, worst
-    return 0.0, limit
-
-
-def _holds(
-    horizon: Horizon, service: Service, deployment: Deployment, rate_per_s: float, levels: Sequence[ServiceLevelSpec]
-) -> tuple[bool, str]:
-    trace = requests_of(horizon, service, rate_per_s * TRIAL_REPLICAS, REQUESTS, SEED, float(service.compressed))
-    pool = dataclasses.replace(deployment, replicas=TRIAL_REPLICAS)
-    for level in reached([pool], trace, levels, service.case):
-        if not level.met:
-            return False, level.in_words()
-    return True, ""
+AT_TARGET = "target load"
+"""What limits a replica whose latencies would allow more."""

@@ -87,7 +87,7 @@ def evaluate(
     wanted: Mapping[str, tuple[Demand, ...]] | None = None,
     derating: Mapping[str, FloatArray] | None = None,
     gap: float = 0.02,
-    limit_s: float = 10.0,
+    nodes: int = 200,
     whole: bool = True,
 ) -> Evaluation:
     """Return the cheapest fleet of a horizon; nothing is simulated.
@@ -108,8 +108,8 @@ def evaluate(
         Factor on what the replicas of a stream serve, by stream and month.
     gap : float
         Relative distance to the proven bound at which the solver stops [1].
-    limit_s : float
-        Time after which it stops in any case [s].
+    nodes : int
+        Nodes of its search after which the best fleet found so far counts.
     whole : bool
         Whether systems, contracts and replicas are whole; fractions give a lower bound on cost, 30 times faster.
 
@@ -117,5 +117,5 @@ def evaluate(
     asked = demands(horizon, capacities, path) if wanted is None else wanted
     planned = planned_market(horizon, capacities, asked, path, derating)
     return Evaluation(
-        horizon, capacities, planned, procure(under_policy(planned, policy, horizon), gap, limit_s, whole=whole), policy
+        horizon, capacities, planned, procure(under_policy(planned, policy, horizon), gap, nodes, whole=whole), policy
     )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pydantic import BaseModel
 
+from sim.demand.compression import fitted_power_law
 from sim.planning.months import months_between
+from sim.specs.compression import CompressionSpec
 from sim.specs.economics import EconomicsSpec
-from sim.specs.errors import InputError, Problem
+from sim.specs.errors import InputError
 from sim.specs.hardware import HardwareSpec
 from sim.specs.horizon import LEVERS, HorizonSpec, LeverName
 from sim.specs.library import Library, default_library, name_problems
 from sim.specs.model import ModelSpec
 from sim.specs.reading import RawDocument, validate
+from sim.specs.references import Reference, fetch
 from sim.specs.resolved import changed
 from sim.specs.serving_stack import ServingStackSpec
 from sim.specs.spec import Sourced
@@ -45,6 +48,9 @@ class Horizon:
     workloads: Mapping[str, WorkloadSpec]
     """Workloads by name."""
 
+    methods: Mapping[str, CompressionSpec]
+    """Methods that shorten reasoning by name."""
+
     fingerprints: Mapping[str, str]
     """File -> SHA-256 of all that was read."""
 
@@ -71,7 +77,8 @@ class Horizon:
 
     def replace(self, path: str, value: object) -> Self:
         """Return a horizon in which one value differs, written as in YAML; InputError where it does not fit."""
-        return type(self).resolve(changed(self.raw, {path: value}), self.library, self.fingerprints)
+        raw = changed(self.raw, {path: value}, spec_type=HorizonSpec)
+        return type(self).resolve(raw, self.library, self.fingerprints)
 
     def with_numbers(self, numbers: Mapping[str, float]) -> Self:
         """Return a horizon in which some numbers differ, without reading or checking anything again: in microseconds.
@@ -105,38 +112,51 @@ class Horizon:
     def resolve(cls, raw: RawDocument, library: Library, known: Mapping[str, str] | None = None) -> Self:
         """Return the horizon of a raw document; InputError with all that is wrong."""
         spec = validate(raw, HorizonSpec)
-        problems: list[Problem] = []
-        fingerprints = dict(known or {})
-
-        def fetch(kind: str, name: str, *place: str) -> object:
-            try:
-                found = library.load(kind, name, raw.file)
-            except InputError as error:
-                problems.extend(
-                    each if each.file else raw.problem(each.message, place, name, each.remedy)
-                    for each in error.problems
-                )
-                return None
-            fingerprints.update(found.fingerprints)
-            return found.spec
-
-        economics = fetch("economics", spec.economics, "economics")
-        stack = fetch("serving_stack", spec.serving_stack, "serving_stack")
-        hardware = {name: fetch("hardware", name, "hardware", name) for name in spec.hardware}
-        workloads = {case.workload: fetch("workload", case.workload, "use_cases", name, "workload")
-                     for name, case in spec.use_cases.items()}  # fmt: skip
-        models = {share.model: fetch("model", share.model, "use_cases", name, "models", key, "model")
-                  for name, case in spec.use_cases.items() for key, share in case.models.items()}  # fmt: skip
-        if isinstance(economics, EconomicsSpec):
-            for name, case in spec.use_cases.items():
-                if case.api is not None and case.api not in economics.api:
-                    remedy = f"The economics know {', '.join(economics.api)}."
-                    problems.append(
-                        raw.problem("no API prices of this name", ("use_cases", name, "api"), case.api, remedy)
-                    )
+        found = fetch(raw, library, _references(spec))
+        problems = found.problems
+        economics = found.documents["economics"].get(spec.economics)
+        for name, case in spec.use_cases.items():
+            if economics is not None and case.api is not None and case.api not in economics.api:
+                remedy = f"The economics know {', '.join(economics.api)}."
+                place = ("use_cases", name, "api")
+                problems.append(raw.problem("no API prices of this name", place, case.api, remedy))
+        for key, use in spec.compression.items():
+            method = found.documents.get("compression", {}).get(use.method or "")
+            if method is not None:
+                try:
+                    fitted_power_law(method, use.base, use.benchmarks)
+                except ValueError as error:
+                    remedy = "`fleetcast show` prints what was measured of it."
+                    problems.append(raw.problem(str(error), ("compression", key, "method"), use.method, remedy))
         if problems:
             raise InputError(list(dict.fromkeys(problems)))
-        return cls(spec, economics, stack, hardware, models, workloads, fingerprints, raw, library)  # type: ignore[arg-type]
+        documents = found.documents
+        return cls(
+            spec=spec,
+            economics=documents["economics"][spec.economics],
+            serving_stack=documents["serving_stack"][spec.serving_stack],
+            hardware=documents["hardware"],
+            models=documents["model"],
+            workloads=documents["workload"],
+            methods=documents.get("compression", {}),
+            fingerprints={**(known or {}), **found.fingerprints},
+            raw=raw,
+            library=library,
+        )
+
+
+def _references(spec: HorizonSpec) -> Iterator[Reference]:
+    yield ("economics",), "economics", spec.economics
+    yield ("serving_stack",), "serving_stack", spec.serving_stack
+    for name in spec.hardware:
+        yield ("hardware", name), "hardware", name
+    for name, case in spec.use_cases.items():
+        yield ("use_cases", name, "workload"), "workload", case.workload
+        for key, share in case.models.items():
+            yield ("use_cases", name, "models", key, "model"), "model", share.model
+    for key, use in spec.compression.items():
+        if use.method is not None:
+            yield ("compression", key, "method"), "compression", use.method
 
 
 def load_horizon(name: str, changes: Mapping[str, object] | None = None) -> Horizon:
@@ -162,7 +182,7 @@ def load_horizon(name: str, changes: Mapping[str, object] | None = None) -> Hori
     problems = name_problems(raw, name) if path.stem == name else []
     if problems:
         raise InputError(problems)
-    return Horizon.resolve(changed(raw, changes or {}), library, fingerprints)
+    return Horizon.resolve(changed(raw, changes or {}, spec_type=HorizonSpec), library, fingerprints)
 
 
 def _with_number(here: Any, keys: Sequence[str], number: float, path: str) -> Any:

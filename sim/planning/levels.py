@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from sim.results.intervals import Estimate
+import numpy as np
+import numpy.typing as npt
+
+from sim.results.intervals import Estimate, sectioned_quantile_interval
+from sim.serving.deployment import NANOSECONDS
 from sim.specs.workload import ServiceLevelSpec
+
+FloatArray = npt.NDArray[np.float64]
+
+SECTIONS = 10
+"""Sections of a run, as in the summary of a simulation."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,11 @@ class LevelReached:
             unserved,
         )
 
+    def faster(self, pace: float) -> Self:
+        """Return the level of a fleet all of whose steps, requests and limits go `pace` times faster (time scaling)."""
+        times = ("limit_s", "value_s", "low_s", "high_s")
+        return dataclasses.replace(self, **{name: getattr(self, name) / pace for name in times})
+
     @property
     def met(self) -> bool:
         """Return whether the quantile keeps the limit; nothing is met that was not measured."""
@@ -102,3 +117,67 @@ def worst(levels: Sequence[LevelReached]) -> LevelReached:
 def seconds(value_s: float) -> str:
     """Return a time in words: ms below one second."""
     return f"{1000 * value_s:.3g} ms" if value_s < 1.0 else f"{value_s:.4g} s"
+
+
+def reached_levels(
+    requests: npt.NDArray[np.void],
+    class_name: str,
+    levels: Sequence[ServiceLevelSpec],
+    overhead_s: float = 0.0,
+    rows: npt.NDArray[np.intp] | None = None,
+) -> tuple[LevelReached, ...]:
+    """Return what the service levels of a class come to over its requests, with intervals by sections.
+
+    Parameters
+    ----------
+    requests : ndarray of dtype REQUEST, shape (n,)
+        Requests as the engine leaves them.
+    class_name : str
+        Traffic class.
+    levels : sequence of ServiceLevelSpec
+        Its service levels.
+    overhead_s : float
+        Host time of a request outside the engine's steps [s].
+    rows : ndarray of int, optional
+        Those of the class that count; none means all.
+
+    """
+    rows = np.arange(len(requests)) if rows is None else rows
+    arrival_ns = requests["arrival_ns"][rows]
+    if (arrival_ns[1:] < arrival_ns[:-1]).any():
+        rows = rows[np.argsort(arrival_ns, kind="stable")]
+    found = []
+    for level in levels:
+        values = latencies(requests, level.metric, overhead_s, rows)
+        sections = np.array_split(values, SECTIONS) if values.size >= 2 * SECTIONS else [values]
+        estimate = sectioned_quantile_interval(sections, level.quantile, method="sectioning")
+        found.append(LevelReached.of(class_name, level, estimate, int(np.isinf(values).sum())))
+    return tuple(found)
+
+
+def latencies(
+    requests: npt.NDArray[np.void], metric: str, overhead_s: float = 0.0, rows: npt.NDArray[np.intp] | None = None
+) -> FloatArray:
+    """Return a latency of some requests of a run [s]; infinite where it never came, without answers of one token.
+
+    Parameters
+    ----------
+    requests : ndarray of dtype REQUEST, shape (n,)
+        Requests as the engine leaves them.
+    metric : str
+        `ttft`, `tpot` or `e2e`, as `sim.results.metrics` defines them.
+    overhead_s : float
+        Host time of a request outside the engine's steps [s].
+    rows : ndarray of int, optional
+        Those that count; none means all.
+
+    """
+    chosen = slice(None) if rows is None else rows
+    if metric == "tpot":
+        output = requests["output_tokens"][chosen]
+        first, finished = requests["first_token_ns"][chosen], requests["finished_ns"][chosen]
+        more = output > 1
+        spacing = (finished[more] - first[more]) / NANOSECONDS / (output[more] - 1)
+        return np.where(finished[more] >= 0, spacing, np.inf)
+    end = requests["first_token_ns" if metric == "ttft" else "finished_ns"][chosen]
+    return np.where(end >= 0, (end - requests["arrival_ns"][chosen]) / NANOSECONDS + overhead_s, np.inf)

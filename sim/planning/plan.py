@@ -14,7 +14,8 @@ import pandas as pd
 
 from sim.planning.alternatives import Alternative, alternatives
 from sim.planning.back_test import back_test
-from sim.planning.coefficients import SimulatedCapacities
+from sim.planning.capacities import CapacityTable
+from sim.planning.coefficients import FEWER_REPLICAS, SimulatedCapacities
 from sim.planning.demand import Demand
 from sim.planning.evaluation import evaluate
 from sim.planning.horizon import Horizon, load_horizon
@@ -36,10 +37,9 @@ MOST_REPAIRS = 3
 SMALLEST_REPAIR, LARGEST_REPAIR = 0.93, 0.6
 """Ends of the factor on what replicas are taken to serve where a service level did not hold [1]."""
 
-OPTIMUM_LIMIT_S = 8.0
-POLICY_LIMIT_S = 3.0
-ALTERNATIVE_LIMIT_S = 0.8
-GAP = 0.005
+OPTIMUM_NODES, OPTIMUM_GAP = 300, 0.005
+POLICY_NODES, POLICY_GAP = 30, 0.01
+"""Nodes of the search, and proven distance to the optimum at which it stops before [1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,20 +158,21 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
     name = given.spec.name
     tell("capacity and demand", 0.05)
     simulated = SimulatedCapacities(given)
-    wanted = demands(given, simulated)
+    capacities = simulated.table()
+    wanted = demands(given, capacities)
     tell("procurement and rehearsal", 0.25)
-    planned, best, rehearsed, repairs = _repaired(simulated, wanted)
+    planned, best, rehearsed, repairs = _repaired(simulated, capacities, wanted)
     tell("policies", 0.5)
     solved: dict[PolicyName, Procurement] = {"optimal": best}
     for policy in given.spec.policies:
         if policy != "optimal":
-            solved[policy] = procure(under_policy(planned, policy, given), GAP, POLICY_LIMIT_S)
-    best, rehearsed = _cheapest(simulated, planned, solved, rehearsed)
+            solved[policy] = procure(under_policy(planned, policy, given), POLICY_GAP, POLICY_NODES)
+    best, rehearsed = _cheapest(simulated, capacities, planned, solved, rehearsed)
     solved["optimal"] = best
     tell("alternatives", 0.7)
-    near = alternatives(build(planned.market), best, limit_s=ALTERNATIVE_LIMIT_S)
+    near = alternatives(build(planned.market), best)
     tell("levers", 0.85)
-    tables = _tables(simulated, planned, solved, near, rehearsed)
+    tables = _tables(simulated, capacities, planned, solved, near, rehearsed)
     failing = [] if best.feasible else [_missing(planned.market, planned)]
     viable = first_months(tables["viability"], given)
     manifest: dict[str, object] = {
@@ -195,17 +196,17 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
 
 
 def _repaired(
-    simulated: SimulatedCapacities, wanted: Mapping[str, tuple[Demand, ...]]
+    simulated: SimulatedCapacities, capacities: CapacityTable, wanted: Mapping[str, tuple[Demand, ...]]
 ) -> tuple[PlannedMarket, Procurement, list[Rehearsed], int]:
     derating: dict[str, FloatArray] = {}
     horizon = simulated.horizon
     hours = tuple(horizon.spec.hours)
     for attempt in range(MOST_REPAIRS + 1):
-        found = evaluate(horizon, simulated, wanted=wanted, derating=derating, gap=GAP, limit_s=OPTIMUM_LIMIT_S)
+        found = evaluate(horizon, capacities, wanted=wanted, derating=derating, gap=OPTIMUM_GAP, nodes=OPTIMUM_NODES)
         planned, best = found.planned, found.fleet
         if not best.feasible:
             return planned, best, [], attempt
-        rehearsed = rehearse(simulated, planned, best, hours)
+        rehearsed = rehearse(simulated, capacities, planned, best, hours)
         failing = missed(rehearsed)
         if not failing or attempt == MOST_REPAIRS:
             break
@@ -222,6 +223,7 @@ def _repaired(
 
 def _cheapest(
     simulated: SimulatedCapacities,
+    capacities: CapacityTable,
     planned: PlannedMarket,
     solved: Mapping[PolicyName, Procurement],
     rehearsed: list[Rehearsed],
@@ -234,7 +236,7 @@ def _cheapest(
     found = min(solved.values(), key=lambda each: each.net_present_cost_usd)
     if not best.feasible or found.net_present_cost_usd >= best.net_present_cost_usd:
         return best, rehearsed
-    again = rehearse(simulated, planned, found, planned.hours)
+    again = rehearse(simulated, capacities, planned, found, planned.hours)
     if len(missed(again)) > len(missed(rehearsed)):
         return best, rehearsed
     bound = best.net_present_cost_usd - best.gap * abs(best.net_present_cost_usd)
@@ -255,7 +257,7 @@ def _missing(market: Market, planned: PlannedMarket) -> str:
             f"{lacking[row, column, hour]:.4g} of {market.demand_per_s[row, column, hour]:.4g} requests/s can be "
             "served by nothing that is on offer within supply and power, and may not be left to an API"
         )
-    needed = procure(open_ended, gap=0.01, limit_s=POLICY_LIMIT_S)
+    needed = procure(open_ended, gap=POLICY_GAP, nodes=POLICY_NODES)
     if needed.feasible:
         spent = sum(needed.money_usd[kind] for kind in ("purchase", "running", "rent", "api"))
         return (
@@ -266,6 +268,7 @@ def _missing(market: Market, planned: PlannedMarket) -> str:
 
 def _tables(
     simulated: SimulatedCapacities,
+    capacities: CapacityTable,
     planned: PlannedMarket,
     solved: Mapping[PolicyName, Procurement],
     near: list[Alternative],
@@ -288,9 +291,11 @@ def _tables(
     for label, fleet, reason in fleets:
         rows["policies"].append(policy_row(name, label, planned, fleet, best, reason))
         if fleet.feasible:
-            for each, more in fleet_rows(horizon, simulated, planned, fleet, name, label).items():
+            for each, more in fleet_rows(horizon, capacities, planned, fleet, name, label).items():
                 rows[each] += more
     rows["latency"] = latency_rows(name, rehearsed)
-    rows["viability"] = viability_rows(horizon, simulated, name)
-    rows["attribution"] = attribution_rows(name, horizon.spec.end, attribution_of(simulated))
+    rows["viability"] = viability_rows(horizon, capacities, name)
+    rows["attribution"] = attribution_rows(
+        name, horizon.spec.end, attribution_of(SimulatedCapacities(horizon, FEWER_REPLICAS))
+    )
     return {each: table(each, rows[each]) for each in TABLES}

@@ -15,18 +15,12 @@ import numpy.typing as npt
 
 from sim.demand.trace import Trace
 from sim.engine.run import RunPlan, run
-from sim.planning.levels import LevelReached
-from sim.results.intervals import sectioned_quantile_interval
+from sim.planning.levels import LevelReached, reached_levels
 from sim.results.metrics import Window
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import NANOSECONDS, Deployment
 from sim.serving.state import REQUEST
 from sim.specs.resolved import Scenario
-
-FloatArray = npt.NDArray[np.float64]
-
-SECTIONS = 10
-"""Sections of a run, as in the summary of a simulation."""
 
 EXCEEDANCES = 20
 """Requests beyond the quantile with which a trial starts: two in each section."""
@@ -34,8 +28,8 @@ EXCEEDANCES = 20
 STEADY_SLICES = 8
 """Parts whose rates are compared before a part of a run is taken for the whole."""
 
-ALONE_LIMIT = 50_000
-"""Most requests that are simulated one by one."""
+ALONE_LIMIT = 5_000
+"""Most requests of a class that are simulated one by one."""
 
 ALONE_GAP_NS = 10_000 * 1_000_000_000
 """Time between requests that shall not meet; the longest answers take minutes [ns]."""
@@ -81,6 +75,9 @@ class Probe:
     depths_s: tuple[float, ...]
     """Lengths of arrivals to simulate, shortest first [s]."""
 
+    target_load: float = 1.0
+    """Most load of a replica over its mean-field capacity, whatever its latencies would allow [1]."""
+
     @property
     def deployment(self) -> Deployment:
         """Return the pool as it stands in the scenario."""
@@ -92,7 +89,7 @@ class Probe:
         return Window(self.scenario.spec.warm_up, self.plan.arrivals_end_ns / NANOSECONDS)
 
     def least_replicas(self) -> int:
-        """Return the replicas below which the load surely exceeds the mean-field capacity.
+        """Return the replicas below which the load surely exceeds the target load, or the mean-field capacity.
 
         1 where the load of the pool is not known beforehand: other pools share it, or requests wait for others.
         """
@@ -100,16 +97,26 @@ class Probe:
         return 1 if shared or self.plan.trace.follows is not None else self.estimated_replicas()
 
     def estimated_replicas(self) -> int:
-        """Return the offered load over the mean-field capacity of a replica, rounded up; at least 1."""
-        trace, measured = self.plan.trace, self._measured()
-        if not measured.any():
+        """Return the offered load over the target load of a replica, rounded up; at least 1."""
+        offered = self.offered_per_s()
+        if offered <= 0.0:
             return 1
-        prompt, cached, output = (
-            column[measured] for column in (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
+        return max(1, math.ceil(offered / (self.target_load * self.saturated_per_s()) - 1e-9))
+
+    def offered_per_s(self) -> float:
+        """Return the rate of the requests that come to the pool in the measurement window [requests/s]."""
+        return int(self._measured().sum()) / self.window.duration_s
+
+    def saturated_per_s(self) -> float:
+        """Return the mean-field capacity of a replica for these requests [requests/s]."""
+        trace, measured = self.plan.trace, self._measured()
+        mix = request_mix(
+            trace.prompt_tokens[measured],
+            trace.cached_tokens[measured],
+            trace.output_tokens[measured],
+            self.deployment.window,
         )
-        mix = request_mix(prompt, cached, output, self.deployment.window)
-        rate = int(measured.sum()) / self.window.duration_s
-        return max(1, math.ceil(rate / saturated_requests_per_s(self.deployment, mix)))
+        return saturated_requests_per_s(self.deployment, mix)
 
     def trial(self, replicas: int) -> Trial:
         """Return what a size comes to; it stops as soon as every level is decided, or one is surely missed."""
@@ -118,7 +125,8 @@ class Probe:
         for depth_s in self.depths_s:
             requests = run(dataclasses.replace(self._part(depth_s), deployments=deployments)).requests
             arrival_s = requests["arrival_ns"] / NANOSECONDS
-            levels = self._levels(requests[(arrival_s >= self.scenario.spec.warm_up) & (arrival_s < depth_s)])
+            counted = (arrival_s >= self.scenario.spec.warm_up) & (arrival_s < depth_s)
+            levels = self._levels(requests, counted)
             if any(level.surely_missed for level in levels) or all(level.surely_met for level in levels):
                 break
         return Trial(replicas, levels, depth_s)
@@ -130,7 +138,7 @@ class Probe:
         firsts = [np.flatnonzero(measured & (trace.class_index == index))[:ALONE_LIMIT] for index in self._served()]
         rows = np.sort(np.concatenate([np.zeros(0, np.intp), *firsts]))
         if not rows.size:
-            return self._levels(np.zeros(0, REQUEST))
+            return self._levels(np.zeros(0, REQUEST), np.zeros(0, np.bool_))
         arrival_ns = np.arange(rows.size, dtype=np.int64) * ALONE_GAP_NS
         apart = Trace(
             trace.classes,
@@ -151,7 +159,8 @@ class Probe:
             drain_ns=ALONE_GAP_NS,
             interval_ns=int(rows.size * ALONE_GAP_NS),
         )
-        return self._levels(run(plan).requests)
+        requests = run(plan).requests
+        return self._levels(requests, np.ones(len(requests), np.bool_))
 
     def _served(self) -> list[int]:
         """Return the classes that come to the pool."""
@@ -173,49 +182,23 @@ class Probe:
         end_ns = round(depth_s * NANOSECONDS)
         return dataclasses.replace(self.plan, trace=trace, draws=draws, arrivals_end_ns=end_ns)
 
-    def _levels(self, requests: npt.NDArray[np.void]) -> tuple[LevelReached, ...]:
-        """Return what the levels of the pool's classes come to over some requests."""
+    def _levels(self, requests: npt.NDArray[np.void], counted: npt.NDArray[np.bool_]) -> tuple[LevelReached, ...]:
+        """Return what the levels of the pool's classes come to over the requests that count."""
         classes = list(self.plan.trace.classes)
-        requests = requests[np.argsort(requests["arrival_ns"], kind="stable")]
-        found = []
+        found: list[LevelReached] = []
         for name in self.scenario.classes_served(list(self.scenario.spec.fleet)[self.pool]):
             index = classes.index(name) if name in classes else -1
-            rows = requests[requests["class_index"] == index]
-            for level in self.scenario.service_levels(name):
-                values = latencies(rows, level.metric, self.deployment.request_overhead_s)
-                sections = np.array_split(values, SECTIONS) if values.size >= 2 * SECTIONS else [values]
-                estimate = sectioned_quantile_interval(sections, level.quantile, method="sectioning")
-                found.append(LevelReached.of(name, level, estimate, int(np.isinf(values).sum())))
+            rows = np.flatnonzero(counted & (requests["class_index"] == index))
+            levels = self.scenario.service_levels(name)
+            found += reached_levels(requests, name, levels, self.deployment.request_overhead_s, rows)
         return tuple(found)
-
-
-def latencies(requests: npt.NDArray[np.void], metric: str, overhead_s: float = 0.0) -> FloatArray:
-    """Return a latency of some requests of a run [s]; infinite where it never came, without answers of one token.
-
-    Parameters
-    ----------
-    requests : ndarray of dtype REQUEST, shape (n,)
-        Requests as the engine leaves them.
-    metric : str
-        `ttft`, `tpot` or `e2e`, as `sim.results.metrics` defines them.
-    overhead_s : float
-        Host time of a request outside the engine's steps [s].
-
-    """
-    first, finished = requests["first_token_ns"], requests["finished_ns"]
-    if metric == "tpot":
-        requests = requests[requests["output_tokens"] > 1]
-        first, finished = requests["first_token_ns"], requests["finished_ns"]
-        spacing = (finished - first) / NANOSECONDS / (requests["output_tokens"] - 1)
-        return np.where(finished >= 0, spacing, np.inf)
-    end = first if metric == "ttft" else finished
-    return np.where(end >= 0, (end - requests["arrival_ns"]) / NANOSECONDS + overhead_s, np.inf)
 
 
 def depths(scenario: Scenario, plan: RunPlan) -> tuple[float, ...]:
     """Return the lengths of arrivals that a trial goes through [s].
 
-    The first has enough requests of every class for its quantiles; each next one is twice as long in measured time;
+    The first has enough requests of every class for its quantiles, and measures as long as it warms up; each next one
+    measures twice as long;
     the last is the whole. Where the rate changes in the course of the run, or requests wait for others, only the whole
     will do.
     """
@@ -223,7 +206,8 @@ def depths(scenario: Scenario, plan: RunPlan) -> tuple[float, ...]:
     trace = plan.trace
     if trace.follows is not None:
         return (whole_s,)
-    measured_s = 0.0
+    # A part that is measured for less time than it warms up would save little.
+    measured_s = warm_up_s
     for index, name in enumerate(trace.classes):
         arrivals = trace.arrival_ns[trace.class_index == index]
         after = arrivals[arrivals >= warm_up_s * NANOSECONDS]

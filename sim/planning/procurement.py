@@ -25,6 +25,12 @@ from scipy import optimize
 
 from sim.planning.program import Amounts, FloatArray, Market, Program, active, build, sizes_of
 
+MOST_NODES = 1000
+"""Nodes of the search after which the best fleet found so far counts."""
+
+LONGEST_SOLVE_S = 120.0
+"""Time after which the solver stops in any case: no answer of a sensible plan takes so long [s]."""
+
 SMALLEST_OVERFLOW_PER_S = 1e-9
 """Below this an API rate is rounding of the solver [requests/s]."""
 
@@ -79,7 +85,7 @@ class Procurement:
 def procure(
     market: Market,
     gap: float = 0.005,
-    limit_s: float = 10.0,
+    nodes: int = MOST_NODES,
     program: Program | None = None,
     whole: bool = True,
 ) -> Procurement:
@@ -91,8 +97,9 @@ def procure(
         Demand, capacity coefficients, prices and limits.
     gap : float
         Relative distance to the proven bound at which the solver stops [1].
-    limit_s : float
-        Time after which the best fleet found so far is returned, with its gap [s].
+    nodes : int
+        Nodes of the search after which the best fleet found so far is returned, with its gap; a count and not a time,
+        so that equal inputs give equal fleets on any machine.
     program : Program, optional
         The same market as matrices, where they are at hand.
     whole : bool
@@ -101,10 +108,12 @@ def procure(
 
     """
     program = build(market) if program is None else program
-    return solve(program, program.cost, gap=gap, limit_s=limit_s, whole=whole)
+    return solve(program, program.cost, gap=gap, nodes=nodes, whole=whole)
 
 
-def solve(program: Program, objective: FloatArray, gap: float, limit_s: float, whole: bool = True) -> Procurement:
+def solve(
+    program: Program, objective: FloatArray, gap: float = 0.005, nodes: int = MOST_NODES, whole: bool = True
+) -> Procurement:
     """Return the fleet that minimises an objective; its net present cost is counted at the market's own prices.
 
     Parameters
@@ -113,7 +122,7 @@ def solve(program: Program, objective: FloatArray, gap: float, limit_s: float, w
         Constraints.
     objective : ndarray, shape (variables,)
         What is minimised.
-    gap, limit_s, whole
+    gap, nodes, whole
         As in `procure`.
 
     """
@@ -125,23 +134,27 @@ def solve(program: Program, objective: FloatArray, gap: float, limit_s: float, w
         constraints=optimize.LinearConstraint(matrix, lower, upper),
         bounds=optimize.Bounds(np.zeros_like(program.most), program.most),
         integrality=program.whole if whole else np.zeros_like(program.whole),
-        options={"mip_rel_gap": gap, "time_limit": limit_s, "presolve": True},
+        options={"mip_rel_gap": gap, "node_limit": nodes, "time_limit": LONGEST_SOLVE_S, "presolve": True},
     )
     took_s = time.perf_counter() - started
     if answer.x is None:
-        reason = "the solver ran out of time" if answer.status == 1 else "no fleet within the limits serves the demand"
+        reason = (
+            "the solver found no fleet before its limit"
+            if answer.status in (1, 4)
+            else "no fleet within the limits serves the demand"
+        )
         return _nothing(program.market, reason, took_s)
     return _answer(program, np.asarray(answer.x), answer, took_s, whole)
 
 
-def shortfall(market: Market, limit_s: float = 10.0) -> FloatArray:
+def shortfall(market: Market) -> FloatArray:
     """Return the least demand that must stay unserved where the program is infeasible, shape (S, T, R) [requests/s]."""
     free = np.nan_to_num(market.api_usd)
     missing = np.isnan(market.api_usd)
     program = build(replace(market, api_usd=free))
     objective = np.zeros_like(program.cost)
     objective[program.index["api"][missing]] = 1.0
-    return np.where(missing, solve(program, objective, gap=0.01, limit_s=limit_s).api_per_s, 0.0)
+    return np.where(missing, solve(program, objective, gap=0.01).api_per_s, 0.0)
 
 
 def _answer(program: Program, found: FloatArray, answer: Any, took_s: float, whole: bool) -> Procurement:

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.planning.capacities import Service
-from sim.planning.coefficients import SimulatedCapacities, reached, requests_of, service_levels
+from sim.demand.trace import Trace
+from sim.engine.run import RunPlan, run
+from sim.planning.capacities import Capacities, Service
+from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon
-from sim.planning.levels import LevelReached
+from sim.planning.levels import LevelReached, reached_levels
 from sim.planning.market import PlannedMarket, Stream
 from sim.planning.procurement import Procurement
 from sim.planning.program import Amounts
-from sim.planning.usage import adoption, speed
-from sim.serving.deployment import Deployment
+from sim.planning.trials import WARM_UP, requests_of, service_levels, sped_up
+from sim.planning.usage import adoption, claimed, pace, speed
+from sim.serving.deployment import NANOSECONDS, Deployment
+from sim.specs.scenario import LONGEST_RUN_S
 
 MOST_REPLICAS = 24
 """Replicas of a rehearsal: a larger fleet is rehearsed as that many at the same load, which is no easier for them."""
@@ -53,6 +57,7 @@ class Rehearsed:
 
 def rehearse(
     simulated: SimulatedCapacities,
+    capacities: Capacities,
     planned: PlannedMarket,
     fleet: Procurement,
     hours: tuple[str, ...],
@@ -67,7 +72,7 @@ def rehearse(
     known: dict[object, tuple[LevelReached, ...]] = {}
     found = []
     for column, month in enumerate(planned.months):
-        pace = speed(horizon, month, horizon.levers)
+        quickness = speed(horizon, month, horizon.levers)
         for row, stream in enumerate(planned.streams):
             replicas = fleet.replicas[:, row, column]
             if not replicas.any():
@@ -80,61 +85,74 @@ def rehearse(
                 )
                 if rate <= 0.0:
                     continue
-                key = (stream, tuple(replicas), round(rate / pace, 9), round(pace, 9), round(share, 9))
+                key = (stream, tuple(replicas), round(rate, 9), round(quickness, 9), round(share, 9))
                 if key not in known:
-                    known[key] = _simulated(simulated, planned, stream, replicas, rate / pace, pace, share, seed)
+                    known[key] = _simulated(simulated, capacities, planned, stream, replicas, month, rate, seed)
                 found += [Rehearsed(month, hour, stream, int(replicas.sum()), rate, level) for level in known[key]]
     return found
 
 
 def _simulated(
     simulated: SimulatedCapacities,
+    capacities: Capacities,
     planned: PlannedMarket,
     stream: Stream,
     replicas: Amounts,
-    slow_rate_per_s: float,
-    pace: float,
-    share: float,
+    month: datetime.date,
+    rate_per_s: float,
     seed: int,
 ) -> tuple[LevelReached, ...]:
+    """Return what the levels come to; all times are those of the calibrated software, and scaled at the end."""
     horizon = simulated.horizon
-    service = _service(horizon, stream)
+    quickness = speed(horizon, month, horizon.levers)
     pools: list[Deployment] = []
     full, used = 0.0, 0.0
     factor = min(1.0, MOST_REPLICAS / float(replicas.sum()))
     for chip in np.flatnonzero(replicas):
         name = planned.market.accelerators[chip]
-        found = simulated.replica(service, name)
-        claim = horizon.spec.hardware[name].claim
-        served = found.requests_per_s * (1.0 if claim is None else claim.value)
+        service = _service(horizon, stream, pace(horizon, name, month, horizon.levers))
+        found = capacities.replica(service, name)
+        faster = claimed(horizon, name)
         count = max(1, round(float(replicas[chip]) * factor))
-        full += served * float(replicas[chip])
-        used += served * count
-        deployment = simulated.deployment(service, name, found.accelerators)
-        if claim is not None:
-            deployment = _faster(deployment, claim.value)
-        pools.append(dataclasses.replace(deployment, pool=name, replicas=count))
-    rate = slow_rate_per_s * used / full
+        full += faster * found.requests_per_s * float(replicas[chip])
+        used += faster * found.requests_per_s * count
+        deployment = simulated.deployment(service, name, found.layout, found.max_sequences)
+        pools.append(dataclasses.replace(_faster(deployment, faster), pool=name, replicas=count))
     count = max(FEWEST_REQUESTS, REQUESTS_PER_REPLICA * sum(pool.replicas for pool in pools))
-    trace = requests_of(horizon, service, rate, count, seed, share)
-    return reached(pools, trace, service_levels(horizon, stream.case), stream.case, pace)
+    share = adoption(horizon, stream.case, month, horizon.levers)
+    trace = requests_of(horizon, _service(horizon, stream), rate_per_s * used / full, count, seed, share)
+    return _reached(pools, sped_up(trace, 1.0 / quickness), horizon, stream.case, quickness)
 
 
-def _service(horizon: Horizon, stream: Stream) -> Service:
+def _reached(
+    pools: list[Deployment], trace: Trace, horizon: Horizon, case: str, quickness: float
+) -> tuple[LevelReached, ...]:
+    if not trace.requests:
+        return ()
+    end_ns = int(trace.arrival_ns[-1]) + 1
+    drain_ns = round(LONGEST_RUN_S * NANOSECONDS)
+    plan = RunPlan(
+        trace, pools, [list(range(len(pools)))], "least_outstanding", np.zeros((0, 2)), end_ns, drain_ns,
+        end_ns + drain_ns,
+    )  # fmt: skip
+    requests = run(plan).requests
+    requests = requests[requests["arrival_ns"] >= WARM_UP * end_ns]
+    overhead_s = max(each.request_overhead_s for each in pools)
+    levels = [level.model_copy(update={"limit": level.limit * quickness}) for level in service_levels(horizon, case)]
+    return tuple(each.faster(quickness) for each in reached_levels(requests, case, levels, overhead_s))
+
+
+def _service(horizon: Horizon, stream: Stream, pace: float = 1.0) -> Service:
     """Return what decides on the layout: uncompressed requests under the horizon's levers."""
     levers = horizon.levers
-    return Service(
-        stream.case,
-        stream.model,
-        "quantisation" in levers,
-        "batching" in levers,
-        "prefix_caching" in levers,
-        False,
-    )
+    kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
+    return Service(stream.case, stream.model, *kept, compressed=False, pace=pace)
 
 
 def _faster(deployment: Deployment, factor: float) -> Deployment:
     """Return a deployment all of whose steps take a factor less time, as a claim would have it."""
+    if factor == 1.0:
+        return deployment
     times = deployment.step_time
     quicker = dataclasses.replace(
         times, **{each.name: getattr(times, each.name) / factor for each in dataclasses.fields(times)}

@@ -12,7 +12,7 @@ from sim.planning.cost import api_usd
 from sim.planning.horizon import Horizon
 from sim.planning.months import PricePath, change_factor, days_of
 from sim.planning.terms import hardware_on_offer, owning, rent_usd_per_hour
-from sim.planning.usage import adoption, hour_groups, model_shares, speed
+from sim.planning.usage import adoption, claimed, hour_groups, model_shares, pace, speed
 from sim.specs.horizon import LeverName
 
 SECONDS_PER_HOUR = 3600.0
@@ -132,24 +132,22 @@ def replica_rate(
 
         rate = claim x speed / ((1 - a) / k_plain + a / k_compressed),  a = adoption of compression
 
-    The layout is the one that suits uncompressed requests best, in every month. The coefficients are those of the
-    calibrated software: faster steps leave more room below the limits, which is not used here and shows when the plan
-    is simulated.
+    The layout is the one that suits uncompressed requests best, in every month. The k are counted at the calibrated
+    speed, with the room below the limits that the speed of the month leaves.
     """
     kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
-    plain = capacities.replica(Service(case, model, *kept, compressed=False), hardware)
+    quickness = pace(horizon, hardware, month, levers)
+    plain = capacities.replica(Service(case, model, *kept, compressed=False, pace=quickness), hardware)
     if plain.requests_per_s <= 0.0:
         return 0, 0.0
     share = adoption(horizon, case, month, levers)
     slowness = (1.0 - share) / plain.requests_per_s
     if share > 0.0:
-        short = capacities.replica(Service(case, model, *kept, compressed=True), hardware)
+        short = capacities.replica(Service(case, model, *kept, compressed=True, pace=quickness), hardware)
         # Where another layout suits compressed requests better, the plain one is taken to serve as much an accelerator.
         served = short.requests_per_s * plain.accelerators / max(1, short.accelerators)
         slowness += share / max(served, plain.requests_per_s)
-    claim = horizon.spec.hardware[hardware].claim
-    factor = 1.0 if claim is None else claim.value
-    return plain.accelerators, factor * speed(horizon, month, levers) / slowness
+    return plain.accelerators, claimed(horizon, hardware) * speed(horizon, month, levers) / slowness
 
 
 def api_usd_per_request(
@@ -196,27 +194,34 @@ def choices_in(
     shares = model_shares(horizon, case, month, levers)
     price = api_usd_per_request(horizon, capacities, case, month, path)
     api = None if price is None else Way("api", horizon.spec.use_cases[case].api or "", "", "", 0.0, math.inf, price)
-    own = {model: tuple(_own_ways(horizon, capacities, case, model, month, levers, path)) for model in shares}
+    offered = hardware_on_offer(horizon, month, levers)
+    own = {
+        model: tuple(
+            way for name in offered for way in own_ways(horizon, capacities, case, model, name, month, levers, path)
+        )
+        for model in shares
+    }
     return Choices(shares, own, api, peak_over_mean(horizon, case))
 
 
-def _own_ways(
+def own_ways(
     horizon: Horizon,
     capacities: Capacities,
     case: str,
     model: str,
+    hardware: str,
     month: datetime.date,
     levers: frozenset[LeverName],
-    path: PricePath,
+    path: PricePath = "base",
 ) -> Iterator[Way]:
-    for name in hardware_on_offer(horizon, month, levers):
-        accelerators, served = replica_rate(horizon, capacities, case, model, name, month, levers)
-        if not accelerators:
-            continue
-        own = owning(horizon, name, month, path) if horizon.spec.hardware[name].supply.value > 0 else None
-        if own is not None:
-            yield Way("owned", name, "", model, accelerators * own.total_usd_per_hour, served, 0.0)
-        for term in horizon.spec.terms:
-            price = rent_usd_per_hour(horizon, name, term, month, path)
-            if price is not None:
-                yield Way("rented", name, term, model, accelerators * price, served, 0.0)
+    """Yield the ways to own or rent one accelerator for a use case's model in a month."""
+    accelerators, served = replica_rate(horizon, capacities, case, model, hardware, month, levers)
+    if not accelerators:
+        return
+    own = owning(horizon, hardware, month, path) if horizon.spec.hardware[hardware].supply.value > 0 else None
+    if own is not None:
+        yield Way("owned", hardware, "", model, accelerators * own.total_usd_per_hour, served, 0.0)
+    for term in horizon.spec.terms:
+        price = rent_usd_per_hour(horizon, hardware, term, month, path)
+        if price is not None:
+            yield Way("rented", hardware, term, model, accelerators * price, served, 0.0)

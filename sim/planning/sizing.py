@@ -7,23 +7,16 @@ simulations of the same requests find the number, and the answer is simulated ag
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 
-from sim.engine.preparation import common_trace, plan_run, prepare
 from sim.planning.choices import (
-    Choice,
-    choices,
     layout_in_words,
     owning_price,
     planned,
     pool_to_size,
-    set_up,
     without_alternatives,
 )
-from sim.planning.levels import worst
-from sim.planning.probe import Probe, depths
-from sim.planning.search import Answer, beyond, burden, hopeless, point_of, smallest, too_few
+from sim.planning.search import Answer, answers_for, beyond, point_of
 from sim.planning.sizing_result import Point, Sizing, SizingComparison, reached_in
 from sim.planning.token_cost import class_costs, pool_load, pool_token_costs
 from sim.results.result import Result
@@ -49,6 +42,7 @@ def size_pool(
     economics: EconomicsSpec | None = None,
     frontier: bool = False,
     confirm: bool = True,
+    target_load: float = 1.0,
     most_replicas: int = REPLICA_LIMIT,
 ) -> Sizing:
     """Return the cheapest size of one pool that meets the service levels of the classes it serves.
@@ -73,6 +67,8 @@ def size_pool(
         Try some sizes beyond the smallest too, to show what more money buys.
     confirm : bool
         Simulate the answer again as a whole and add replicas until that meets the levels and is not saturated.
+    target_load : float
+        Most load of a replica over its mean-field capacity, whatever its latencies would allow [1].
     most_replicas : int
         Largest number of replicas to consider.
 
@@ -100,46 +96,21 @@ def size_pool(
             ]
         )
     profile_name = hardware or scenario.spec.fleet[name].hardware
-    profile = scenario.library.load("hardware", profile_name, scenario.raw.file).spec
+    profile = scenario.hardware.get(profile_name)
+    if profile is None:
+        profile = scenario.library.load("hardware", profile_name, scenario.raw.file).spec
     price = None if economics is None else owning_price(profile, economics)
     if economics is not None and price is None:
         reason = f"{profile_name}: the cost of owning is not known, for the profile lacks a purchase price or its power"
         return Sizing.infeasible(scenario, name, profile_name, reason)
-    failures: list[tuple[float, str]] = []
-    answers: list[Answer] = []
-    probes: list[tuple[float, Choice, Probe]] = []
-    trace = None
-    for choice in choices(scenario, name, hardware, layouts, batch_limits):
-        try:
-            prepared = prepare([set_up(scenario, name, choice, profile, price)])[0]
-            trace = common_trace([prepared], 0) if trace is None else trace
-            plan = plan_run(prepared, trace, 0)
-        except InputError as error:
-            failures.append((math.inf, f"{choice.in_words()}: {error.problems[0].message}"))
-            continue
-        position = list(scenario.spec.fleet).index(name)
-        probe = Probe(prepared.scenario, plan, position, depths(prepared.scenario, plan))
-        probes.append((burden(probe.deployment, probe.least_replicas()), choice, probe))
-    for least_burden, choice, probe in sorted(probes, key=lambda each: each[0]):
-        best = min((burden(each.probe.deployment, each.replicas) for each in answers), default=math.inf)
-        if least_burden >= best:
-            continue
-        alone = probe.alone()
-        if not all(level.met for level in alone):
-            failures.append(hopeless(choice, worst(alone)))
-            continue
-        # As many replicas as requests keep all of them apart, and more change nothing.
-        most = min(most_replicas, REPLICA_LIMIT, max(probe.plan.trace.requests, probe.least_replicas()))
-        trials, found = smallest(probe, most, best)
-        if found is None:
-            failures.append(too_few(choice, probe, trials, most))
-            continue
-        answers.append(Answer(choice, probe, found, tuple(trials)))
-    if not answers:
-        reason = min(failures, key=lambda each: each[0])[1] if failures else "nothing to choose from"
-        return Sizing.infeasible(scenario, name, profile_name, reason)
-    answer = min(answers, key=lambda each: (burden(each.probe.deployment, each.replicas), each.trial.tightness))
-    others = [point_of(each, trial) for each in answers for trial in each.trials]
+    found = answers_for(
+        scenario, name, profile, layouts=layouts, batch_limits=batch_limits, price=price, target_load=target_load,
+        most_replicas=most_replicas, compare_layouts=hardware is not None,
+    )  # fmt: skip
+    if found.best is None:
+        return Sizing.infeasible(scenario, name, profile_name, found.reason)
+    answer = found.best
+    others = [point_of(each, trial) for each in found.answers for trial in each.trials]
     sizing = _confirmed(scenario, answer, name, price) if confirm else _answered(scenario, answer, name, price)
     if frontier and sizing.feasible:
         others += beyond(answer, sizing.replicas)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sim.demand.compression import PowerLaw, fitted_power_law
 from sim.planning.horizon import Horizon
 from sim.specs.horizon import HOURS_PER_DAY, LeverName
 from sim.specs.workload import WorkloadSpec
@@ -84,3 +85,41 @@ def adoption(horizon: Horizon, case: str, month: datetime.date, levers: frozense
     if method is None or "compression" not in levers:
         return 0.0
     return min(1.0, horizon.spec.compression[method].adoption.at(month))
+
+
+def compression_law(horizon: Horizon, case: str) -> PowerLaw | None:
+    """Return what remains of T tokens of reasoning, min(T, c T^b); none where a use case compresses nothing.
+
+    Fitted through the measured means of the method, or (1 - reduction) T where a reduction is claimed; c times `kept`.
+    """
+    key = horizon.spec.use_cases[case].compression
+    if key is None:
+        return None
+    use = horizon.spec.compression[key]
+    if use.method is not None:
+        law = fitted_power_law(horizon.methods[use.method], use.base, use.benchmarks)
+    else:
+        law = PowerLaw(1.0 - (0.0 if use.reduction is None else use.reduction.value), 1.0)
+    return law if use.kept is None else law._replace(coefficient=law.coefficient * use.kept.value)
+
+
+def paces(horizon: Horizon, hardware: str) -> tuple[float, ...]:
+    """Return paces of steps over the calibration at which the capacity of an accelerator is simulated, slowest first.
+
+    Those of the first month, of the first planned one and of the last, and the calibration where it lies between.
+    """
+    spec, levers = horizon.spec, horizon.levers
+    found = {pace(horizon, hardware, month, levers) for month in (spec.start, spec.plan_from, spec.end)}
+    found |= {each for each in (claimed(horizon, hardware),) if min(found) < each < max(found)}
+    return tuple(sorted(found))
+
+
+def claimed(horizon: Horizon, hardware: str) -> float:
+    """Return the throughput of an accelerator over what is simulated, where a claim is to be followed [1]."""
+    claim = horizon.spec.hardware[hardware].claim
+    return 1.0 if claim is None else claim.value
+
+
+def pace(horizon: Horizon, hardware: str, month: datetime.date, levers: frozenset[LeverName]) -> float:
+    """Return how many times as fast as simulated the steps of an accelerator are in a month, to four digits [1]."""
+    return float(f"{claimed(horizon, hardware) * speed(horizon, month, levers):.4g}")

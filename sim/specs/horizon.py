@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import NumberFormat, PriceBasis
 from sim.specs.spec import (
     Date,
@@ -127,17 +128,34 @@ class OfferSpec(Spec):
     """Throughput per accelerator over what is simulated, where a claim is to be followed; none means none is [1]."""
 
 
-class CompressionSpec(Spec):
-    """A method that shortens reasoning: a reasoning part of T tokens becomes min(T, c T^b)."""
+class CompressionUseSpec(Spec):
+    """A method that shortens reasoning, and how far it is adopted."""
 
-    c: Sourced[PositiveNumber]
-    """Factor [tokens^(1-b)]."""
+    method: Name | None = None
+    """Name of a method whose measurements say what remains of a part of T tokens; difficulty-dependent as measured."""
 
-    b: Sourced[PositiveNumber]
-    """Exponent [1]; above 1 easy questions shrink most and the tail least."""
+    base: str | None = None
+    """Model on which the method was measured; none means the first one."""
+
+    benchmarks: tuple[str, ...] = ()
+    """Benchmarks of that model to go by; none means all."""
+
+    reduction: Sourced[Fraction] | None = None
+    """Instead of a method: a share of the tokens that is saved whatever the difficulty, as a claim has it [1]."""
+
+    kept: Sourced[PositiveNumber] | None = None
+    """Tokens that remain over what the method's measurements say; none means as measured [1]."""
 
     adoption: PathSpec
     """Share of the requests that are answered by a compressed model [1]."""
+
+    @model_validator(mode="after")
+    def _measured_or_claimed(self) -> Self:
+        if (self.method is None) == (self.reduction is None):
+            raise ValueError("say either which method was measured, or which reduction is claimed")
+        if self.method is None and (self.base is not None or self.benchmarks):
+            raise ValueError("base and benchmarks belong to a method")
+        return self
 
 
 class ModelShareSpec(Spec):
@@ -158,8 +176,11 @@ class ModelShareSpec(Spec):
     kv_format: NumberFormat = NumberFormat.BF16
     """Format of KV entries with the lever quantisation; bf16 without it."""
 
-    layouts: Annotated[tuple[PositiveInteger, ...], Field(min_length=1)] = (1, 2, 4, 8)
-    """Tensor-parallel sizes to choose from."""
+    layouts: Annotated[tuple[PositiveInteger | ParallelismSpec, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    """Layouts of a replica to choose from; a number is one of tensor parallelism."""
+
+    batch_limits: tuple[PositiveInteger, ...] = ()
+    """Limits on the sequences of a replica to choose from; none means the serving stack's."""
 
 
 class UnitSpec(Spec):
@@ -335,7 +356,7 @@ class HorizonSpec(Document):
     speculation: PathSpec
     """Throughput with speculative decoding over that without [1]."""
 
-    compression: dict[Key, CompressionSpec] = Field(default_factory=dict)
+    compression: dict[Key, CompressionUseSpec] = Field(default_factory=dict)
     """Methods that shorten reasoning."""
 
     use_cases: Annotated[dict[OwnKey, UseCaseSpec], Field(min_length=1)]

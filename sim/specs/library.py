@@ -32,6 +32,7 @@ KINDS: Mapping[str, str] = {
     "model": "models",
     "serving_stack": "serving_stacks",
     "workload": "workloads",
+    "compression": "compression",
     "economics": "economics",
     "scenario": "scenarios",
     "horizon": "horizons",
@@ -206,6 +207,10 @@ def spec_type(kind: str) -> type[Document]:
         from sim.specs.economics import EconomicsSpec
 
         return EconomicsSpec
+    if kind == "compression":
+        from sim.specs.compression import CompressionSpec
+
+        return CompressionSpec
     if kind == "horizon":
         from sim.specs.horizon import HorizonSpec
 

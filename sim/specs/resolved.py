@@ -12,12 +12,14 @@ from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.fleet import PoolSpec
 from sim.specs.fleet_checks import fleet_problems, targets
 from sim.specs.hardware import HardwareSpec
-from sim.specs.library import Found, Library, default_library, located, name_problems
+from sim.specs.library import Library, default_library, located, name_problems
 from sim.specs.model import ModelSpec
 from sim.specs.reading import RawDocument, validate
+from sim.specs.references import Reference, fetch
 from sim.specs.scenario import ScenarioSpec
 from sim.specs.serving_stack import ServingStackSpec
 from sim.specs.simulated import awaited_problems
+from sim.specs.spec import Document
 from sim.specs.wording import Location, known_keys
 from sim.specs.workload import ServiceLevelSpec, WorkloadSpec
 
@@ -132,34 +134,22 @@ class Scenario:
         except InputError as error:
             problems += error.problems
         problems += _class_problems(raw)
-        fingerprints = dict(known or {})
-        found: dict[str, dict[str, Any]] = {"hardware": {}, "model": {}, "serving_stack": {}, "workload": {}}
-        for location, kind, name in references(raw.data):
-            if name in found[kind]:
-                continue
-            try:
-                document: Found[Any] = library.load(kind, name, raw.file)
-            except InputError as error:
-                problems += [
-                    each if each.file else raw.problem(each.message, location, name, each.remedy)
-                    for each in error.problems
-                ]
-                continue
-            found[kind][name] = document.spec
-            fingerprints.update(document.fingerprints)
+        found = fetch(raw, library, references(raw.data))
+        problems += found.problems
+        hardware = found.documents.get("hardware", {})
         if spec is not None:
-            problems += fleet_problems(spec, raw, found["hardware"])
+            problems += fleet_problems(spec, raw, hardware)
             problems += awaited_problems(spec, raw)
         if spec is None or problems:
             raise InputError(problems)
         return cls(
             spec=spec,
             scenario_id=scenario_id or spec.name,
-            hardware=found["hardware"],
-            models=found["model"],
-            serving_stacks=found["serving_stack"],
-            workloads=found["workload"],
-            fingerprints=fingerprints,
+            hardware=hardware,
+            models=found.documents.get("model", {}),
+            serving_stacks=found.documents.get("serving_stack", {}),
+            workloads=found.documents.get("workload", {}),
+            fingerprints={**(known or {}), **found.fingerprints},
             raw=raw,
             library=library,
         )
@@ -243,18 +233,23 @@ def replayed(raw: RawDocument, traffic_class: str | Sequence[str] | None, file: 
 
 
 def changed(
-    raw: RawDocument, changes: Mapping[str, object], written: Mapping[Location, Location | None] | None = None
+    raw: RawDocument,
+    changes: Mapping[str, object],
+    written: Mapping[Location, Location | None] | None = None,
+    spec_type: type[Document] = ScenarioSpec,
 ) -> RawDocument:
-    """Return a raw scenario with values set at dotted paths; the last key of a path may be new.
+    """Return a raw document with values set at dotted paths; the last key of a path may be new.
 
     Parameters
     ----------
     raw : RawDocument
-        The scenario.
+        The scenario, or another document.
     changes : mapping
         Dotted path -> value.
     written : mapping, optional
         Place that changes -> where in the file the new value stands; none when it stands elsewhere.
+    spec_type : type
+        Spec of the document, which says which keys there could be.
 
     Raises
     ------
@@ -269,7 +264,7 @@ def changed(
     problems = []
     for path, value in changes.items():
         place = _place(path)
-        wrong = _set(data, place, copy.deepcopy(value))
+        wrong = _set(data, place, copy.deepcopy(value), spec_type)
         if wrong is not None:
             problems.append(raw.problem(wrong[0], place, wrong[1], wrong[2]))
     if problems:
@@ -277,13 +272,15 @@ def changed(
     return raw
 
 
-def _set(data: dict[Any, Any], place: Location, value: object) -> tuple[str, object, str] | None:
+def _set(
+    data: dict[Any, Any], place: Location, value: object, spec_type: type[Document]
+) -> tuple[str, object, str] | None:
     """Set a value, or return what is wrong with the path: message, value and remedy."""
     if not all(place):
         return "is not a path", None, "Write keys joined by dots, as in `fleet.chat.replicas`."
     here: Any = data
     for position, key in enumerate(place[:-1]):
-        known = known_keys(ScenarioSpec, data, place[:position])
+        known = known_keys(spec_type, data, place[:position])
         if here.get(key) is None and key in known:
             here[key] = {}
         if key not in here:
@@ -302,7 +299,7 @@ def _place(path: str) -> tuple[str, ...]:
     return (*parts[:2], ".".join(parts[2:])) if parts[0] == "alternatives" and len(parts) > 2 else tuple(parts)
 
 
-def references(data: Mapping[str, Any]) -> Iterator[tuple[Location, str, str]]:
+def references(data: Mapping[str, Any]) -> Iterator[Reference]:
     """Return where names of documents stand, their kind and the name; of data that may be wrong elsewhere."""
     for name, pool in _entries(data, "fleet"):
         for kind in ("hardware", "model", "serving_stack"):

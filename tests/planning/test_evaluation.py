@@ -36,7 +36,7 @@ def no_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("a simulation ran")
 
-    monkeypatch.setattr("sim.planning.coefficients.run", never)
+    monkeypatch.setattr("sim.planning.probe.run", never)
 
 
 @pytest.mark.usefixtures("no_simulation")
@@ -54,7 +54,7 @@ def test_the_table_is_all_that_a_plan_asks_for_and_can_be_sent_away(
     copy = pickle.loads(pickle.dumps(capacities))
     again = evaluate(horizon, copy, gap=1e-3)
     assert again.net_present_cost_usd == evaluation.net_present_cost_usd
-    assert len(capacities.table()) == len(capacities.replicas) == 2 * 2 * 2 * 2
+    assert len(capacities.table()) == len(capacities.replicas) == 2 * 2 * 2 * 2 * 4
     with pytest.raises(ValueError, match="h200-sxm"):
         capacities.replica(Service("agents", "moe", True, True, True, False), "h200-sxm")
     with pytest.raises(ValueError, match="voice"):

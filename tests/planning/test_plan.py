@@ -17,6 +17,8 @@ from sim.planning.plan import Plan, _cheapest, plan
 from sim.planning.plan_tables import TABLES, table
 
 day = datetime.date
+FEW_LEVERS = "levers={compression: false, software: false, speculative_decoding: false, batching: false, moe: true}"
+"""Attribution goes over all sets of levers that are on."""
 
 
 def small(**changes: object) -> Horizon:
@@ -185,7 +187,7 @@ def test_an_impossible_plan_says_which_demand_and_exits_with_1(tmp_path: Path) -
             "--set", "end=2026-12-01", "--set", "hardware.h100-sxm.rent_supply.value=0",
             "--set", "hardware.h200-sxm.rent_supply.value=0", "--set", "hardware.b200-hgx.rent_supply.value=0",
             "--set", "hardware.mi355x.rent_supply.value=0", "--set", "hardware.vr200-nvl72.rent_supply.value=0",
-            "--set", "policies=[optimal]",
+            "--set", "policies=[optimal]", "--set", FEW_LEVERS,
         ],
     )  # fmt: skip
     assert result.exit_code == 1, result.output
@@ -208,7 +210,7 @@ def test_the_command_prints_the_plan_and_writes_it(tmp_path: Path) -> None:
         [
             "plan", "enterprise-2027", "--quiet", "-o", str(tmp_path / "plan"), "--set", "end=2027-01-01",
             "--set", "policies=[optimal, api_only]", "--set", "use_cases.consultations.api=mistral-small-4",
-            "--set", "yearly_budget=null",
+            "--set", "yearly_budget=null", "--set", FEW_LEVERS,
         ],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -225,11 +227,11 @@ def test_the_command_prints_the_plan_and_writes_it(tmp_path: Path) -> None:
 def test_a_cheaper_fleet_of_a_policy_becomes_the_optimum(planned: Plan) -> None:
     """The solver may stop before it has proven anything: what a policy found is open to the optimum too."""
     simulated = SimulatedCapacities(small())
-    found = evaluate(simulated.horizon, simulated, gap=0.005, limit_s=5.0)
+    found = evaluate(simulated.horizon, simulated, gap=0.005)
     market, good = found.planned, found.fleet
     poor = replace(good, net_present_cost_usd=1.02 * good.net_present_cost_usd, gap=0.03)
-    best, rehearsed = _cheapest(simulated, market, {"optimal": poor, "rent_only": good}, [])
+    best, rehearsed = _cheapest(simulated, simulated.table(), market, {"optimal": poor, "rent_only": good}, [])
     assert best.net_present_cost_usd == good.net_present_cost_usd
     assert best.gap == pytest.approx((1.0 - 1.02 * 0.97), abs=1e-9)
     assert rehearsed
-    assert _cheapest(simulated, market, {"optimal": good, "rent_only": poor}, [])[0] is good
+    assert _cheapest(simulated, simulated.table(), market, {"optimal": good, "rent_only": poor}, [])[0] is good

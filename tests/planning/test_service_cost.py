@@ -1,15 +1,20 @@
 import datetime
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sim.planning.capacities import Coefficient, MeanTokens, Service
-from sim.planning.coefficients import SimulatedCapacities, requests_of
+from sim.planning.coefficients import FEWER_REPLICAS, SEED, SimulatedCapacities
 from sim.planning.demand import respond
 from sim.planning.horizon import Horizon, load_horizon
-from sim.planning.levers import MeanFieldCapacities, serving_usd
-from sim.planning.service_cost import choices_in, replica_rate
+from sim.planning.levers import Bounds, serving_usd
+from sim.planning.months import change_factor
+from sim.planning.search import answers_for
+from sim.planning.service_cost import choices_in, replica_rate, requests_in
+from sim.planning.trials import POOL, length_s, requests_of, trial_scenario
+from sim.planning.usage import compression_law
 
 day = datetime.date
 LATE = day(2027, 12, 1)
@@ -71,7 +76,9 @@ def test_compression_shortens_the_reasoning_part_alone(horizon: Horizon) -> None
     short = requests_of(horizon, service(), 1.0, 2000, 1, 1.0)
     np.testing.assert_array_equal(plain.prompt_tokens, short.prompt_tokens)
     reasoning = 0.6 * plain.output_tokens
-    expected = plain.output_tokens - reasoning + np.minimum(reasoning, 0.58 * reasoning**1.03)
+    law = compression_law(horizon, "documents")
+    assert law is not None
+    expected = plain.output_tokens - reasoning + law.at(reasoning)
     assert np.abs(short.output_tokens - expected).max() <= 0.5 + 1e-9
     half = requests_of(horizon, service(), 1.0, 2000, 1, 0.5)
     changed = float((half.output_tokens < plain.output_tokens).mean())
@@ -145,17 +152,60 @@ def test_a_use_case_that_nothing_serves_costs_infinitely_much(horizon: Horizon) 
     assert math.isinf(nothing.usd_per_request)
 
 
-def test_the_mean_field_is_the_simulated_coefficient_with_all_levers(simulated: SimulatedCapacities) -> None:
-    everything = service()
-    quick = MeanFieldCapacities(simulated).replica(everything, "b200-hgx")
-    exact = simulated.replica(everything, "b200-hgx")
-    assert quick.requests_per_s / quick.accelerators == pytest.approx(
-        exact.requests_per_s / exact.accelerators, rel=0.02
-    )
+def test_no_replica_serves_more_than_its_bound(simulated: SimulatedCapacities) -> None:
+    bounds = Bounds(simulated)
+    for hardware in ("h100-sxm", "b200-hgx", "mi355x"):
+        for case in ("documents", "agents"):
+            for pace in (0.57, 1.5):
+                asked = replace(service(case), pace=pace)
+                found, most = simulated.replica(asked, hardware), bounds.replica(asked, hardware)
+                assert found.requests_per_s / found.accelerators > 0.0
+                assert found.requests_per_s / found.accelerators <= most.requests_per_s / most.accelerators * (1 + 1e-6)
 
 
-def test_hardware_prefix_and_software_save(horizon: Horizon, simulated: SimulatedCapacities) -> None:
-    mean_field = MeanFieldCapacities(simulated)
-    nothing = serving_usd(horizon, mean_field, LATE, frozenset())
+def test_faster_steps_leave_more_room_below_the_limits(simulated: SimulatedCapacities) -> None:
+    served = [simulated.replica(replace(service("agents"), pace=pace), "mi355x").requests_per_s for pace in (0.57, 1.5)]
+    assert served[0] < 0.9 * served[1]
+
+
+def test_slow_motion_is_exact(horizon: Horizon) -> None:
+    """Twice the pace and limits half as long are the same trial, so twice as many requests are served."""
+    levels = horizon.spec.use_cases["agents"].service_levels or horizon.workloads["agent-200k"].service_levels
+    halved = [level.model_dump() | {"limit": f"{level.limit / 2} s"} for level in levels]
+    strict = load_horizon("enterprise-2027", {"use_cases.agents.service_levels": halved})
+    quick = SimulatedCapacities(strict).replica(replace(service("agents"), pace=2.0), "mi355x")
+    calm = SimulatedCapacities(horizon).replica(service("agents"), "mi355x")
+    assert quick.requests_per_s == calm.requests_per_s
+    assert quick.layout == calm.layout
+
+
+def test_what_a_replica_serves_is_what_sizing_says(horizon: Horizon, simulated: SimulatedCapacities) -> None:
+    """The load of so many replicas, sized, takes that number; one replica less misses a level or the target load."""
+    asked = service("agents")
+    found = simulated.replica(asked, "mi355x")
+    trace = requests_of(horizon, asked, 12.0 * found.requests_per_s, 12_000, SEED, 0.0)
+    scenario = trial_scenario(horizon, asked, "mi355x", found.layout, length_s(trace))
+    answer = answers_for(
+        scenario, POOL, horizon.hardware["mi355x"], target_load=horizon.spec.target_load.value, trace=trace
+    ).best
+    assert answer is not None
+    assert answer.replicas == pytest.approx(12, abs=1.5)
+
+
+def test_hardware_prefix_and_software_save(horizon: Horizon) -> None:
+    coarse = SimulatedCapacities(horizon, FEWER_REPLICAS)
+    bounds = Bounds(coarse)
+    nothing = serving_usd(coarse, bounds, LATE, frozenset())
     for lever in ("hardware", "prefix_caching", "software", "quantisation"):
-        assert serving_usd(horizon, mean_field, LATE, frozenset({lever})) < nothing  # type: ignore[arg-type]
+        assert serving_usd(coarse, bounds, LATE, frozenset({lever})) < nothing  # type: ignore[arg-type]
+
+
+def test_the_order_of_bounds_changes_no_cost(horizon: Horizon) -> None:
+    coarse = SimulatedCapacities(horizon, FEWER_REPLICAS)
+    levers = horizon.levers
+    whole = sum(
+        choices_in(horizon, coarse, case, LATE, levers).cheapest(with_api=False).usd_per_request
+        * requests_in(LATE, described.rate.value * change_factor(described.growth, horizon.spec.start, LATE))
+        for case, described in horizon.spec.use_cases.items()
+    )
+    assert serving_usd(coarse, Bounds(coarse), LATE, levers) == pytest.approx(whole, rel=1e-12)

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import sim
 from sim.cli import main
 from sim.engine.preparation import common_trace, plan_run, prepare
-from sim.planning.levels import LevelReached, seconds, worst
-from sim.planning.probe import Probe, depths, latencies
+from sim.planning.levels import LevelReached, latencies, seconds, worst
+from sim.planning.probe import Probe, depths
 from sim.planning.sizing import size, size_pool
 from sim.planning.sizing_result import Sizing
 from sim.results.metrics import LATENCIES
@@ -179,7 +179,7 @@ def test_an_answer_that_a_part_of_the_requests_was_too_kind_to_is_repaired_on_th
     limit = 1.15 * alone_s(town)["ttft"]
     tight = town.replace("service_levels.chat", levels(ttft=f"{limit} s"))
     careful = size_pool(tight).replicas
-    monkeypatch.setattr("sim.planning.sizing.depths", lambda scenario, plan: (60.3,))
+    monkeypatch.setattr("sim.planning.search.depths", lambda scenario, plan: (60.3,))
     hasty = size_pool(tight, confirm=False)
     assert hasty.replicas < careful
     assert hasty.result is None
