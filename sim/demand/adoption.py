@@ -15,7 +15,7 @@ def partly_compressed(
 ) -> Trace:
     """Return a trace in which a share of the requests, at random, reasons less.
 
-    An answer of N tokens with a reasoning part T = share x N becomes N - T + min(T, c T^b exp(s Z)), rounded to whole
+    An answer of N tokens with a reasoning part T = share x N becomes N - T + min(T, law(T) exp(s Z)), rounded to whole
     tokens, at least one. The same generator state chooses the same requests at a larger adoption, and more.
 
     Parameters
@@ -33,9 +33,9 @@ def partly_compressed(
 
     """
     chosen = generator.random(trace.requests) < adoption
-    noise = np.exp(law.spread * generator.standard_normal(trace.requests)) if law.spread > 0.0 else 1.0
+    noise = np.exp(law.spread * generator.standard_normal(trace.requests)) if law.spread > 0.0 else np.ones(1)
     output = trace.output_tokens.astype(np.float64)
     reasoning = reasoning_share * output
-    shorter = np.minimum(reasoning, law.coefficient * np.maximum(reasoning, 1.0) ** law.exponent * noise)
+    shorter = np.minimum(reasoning, law.at(reasoning) * noise)
     tokens = np.where(chosen, output - reasoning + shorter, output)
     return replace(trace, output_tokens=np.maximum(1, np.rint(tokens)).astype(np.int64))
