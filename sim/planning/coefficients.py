@@ -53,7 +53,7 @@ class SimulatedCapacities:
         self._known: dict[tuple[Service, str], Coefficient] = {}
         self._means: dict[tuple[str, str], MeanTokens] = {}
         self._traces: dict[tuple[str, str, bool, bool], tuple[Trace, float]] = {}
-        self._deployments: dict[object, Deployment | InputError] = {}
+        self._deployments: dict[tuple[str, str, bool, bool, str, ParallelismSpec, int], Deployment | InputError] = {}
 
     def table(self) -> CapacityTable:
         """Return all that a plan of the horizon can ask for, under its levers, as a plain table.
@@ -123,6 +123,14 @@ class SimulatedCapacities:
         found = self._deployments[key]
         if isinstance(found, InputError):
             raise found
+        return found
+
+    def put_together(self) -> dict[tuple[str, str], Deployment]:
+        """Return (model of a use case, accelerator) -> a deployment that stands behind its capacity."""
+        found: dict[tuple[str, str], Deployment] = {}
+        for (_, model, _, _, hardware, _, _), each in self._deployments.items():
+            if isinstance(each, Deployment):
+                found.setdefault((model, hardware), each)
         return found
 
     def _saturated(self, service: Service, hardware: str) -> dict[ParallelismSpec, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from sim.results.intervals import Estimate, sectioned_quantile_interval
 from sim.serving.deployment import NANOSECONDS
+from sim.serving.validity import Validity
+from sim.specs.serving_stack import BandMetric
 from sim.specs.workload import ServiceLevelSpec
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,6 +54,15 @@ class LevelReached:
     unserved: int
     """Of these, requests that were never served to the end."""
 
+    model_low_s: float = math.nan
+    """Lower end of the 80% band that errors of the step-time model leave [s]; not a number where none is known."""
+
+    model_high_s: float = math.nan
+    """Upper end of that band [s]."""
+
+    past_the_knee: bool = False
+    """Whether the pools that serve it are beyond their capacity, so that the latency hangs on how long a run lasts."""
+
     @classmethod
     def of(cls, class_name: str, level: ServiceLevelSpec, estimate: Estimate, unserved: int) -> Self:
         """Return the level with its estimate."""
@@ -69,7 +80,7 @@ class LevelReached:
 
     def faster(self, pace: float) -> Self:
         """Return the level of a fleet all of whose steps, requests and limits go `pace` times faster (time scaling)."""
-        times = ("limit_s", "value_s", "low_s", "high_s")
+        times = ("limit_s", "value_s", "low_s", "high_s", "model_low_s", "model_high_s")
         return dataclasses.replace(self, **{name: getattr(self, name) / pace for name in times})
 
     @property
@@ -81,6 +92,13 @@ class LevelReached:
     def surely_met(self) -> bool:
         """Return whether all of the interval keeps the limit."""
         return self.high_s <= self.limit_s
+
+    @property
+    def met_in_any_case(self) -> bool | None:
+        """Return whether the level is kept, or missed, all over the model's band: none where its ends disagree."""
+        if math.isnan(self.model_high_s) or (self.model_low_s <= self.limit_s < self.model_high_s):
+            return None
+        return self.model_high_s <= self.limit_s
 
     @property
     def surely_missed(self) -> bool:
@@ -107,6 +125,33 @@ class LevelReached:
                 f"more than the {1 - self.quantile:.2g} that the level leaves out"
             )
         return f"{self.label} is {seconds(self.value_s)}, above the limit of {seconds(self.limit_s)}"
+
+
+def with_model_error(level: LevelReached, pools: Iterable[Validity], load_factor: float = math.nan) -> LevelReached:
+    """Return a level with the widest band of the pools that serve it; past the knee none.
+
+    Parameters
+    ----------
+    level : LevelReached
+        What was reached.
+    pools : iterable of Validity
+        Validity of every pool that serves it.
+    load_factor : float
+        Offered load over their capacity [1]; not a number where it is not known.
+
+    """
+    if load_factor > 1.0:
+        return dataclasses.replace(level, past_the_knee=True, model_low_s=math.nan, model_high_s=math.nan)
+    bands = [each.bands.get(METRICS[level.metric]) for each in pools]
+    known = [each for each in bands if each is not None]
+    if not known or len(known) < len(bands):
+        return level
+    low, high = min(each.low for each in known), max(each.high for each in known)
+    return dataclasses.replace(level, model_low_s=level.value_s * low, model_high_s=level.value_s * high)
+
+
+METRICS: Mapping[str, BandMetric] = {"ttft": "ttft", "tpot": "tpot", "e2e": "e2e"}
+"""Metric of a level -> its error band."""
 
 
 def worst(levels: Sequence[LevelReached]) -> LevelReached:

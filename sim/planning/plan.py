@@ -21,7 +21,7 @@ from sim.planning.evaluation import evaluate
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, under_policy
-from sim.planning.plan_rows import attribution_rows, fleet_rows, latency_rows, policy_row
+from sim.planning.plan_rows import attribution_rows, fleet_rows, knee_flags, latency_rows, plan_validity, policy_row
 from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
 from sim.planning.procurement import Procurement, procure, shortfall
 from sim.planning.program import FloatArray, Market, build
@@ -175,9 +175,14 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
     tables = _tables(simulated, capacities, planned, solved, near, rehearsed)
     failing = [] if best.feasible else [_missing(planned.market, planned)]
     viable = first_months(tables["viability"], given)
+    fleet = tables["fleet"][(tables["fleet"]["policy"] == "optimal") & (tables["fleet"]["replicas"] > 0)]
+    served = set(zip(fleet["model"], fleet["accelerator"], strict=True))
+    validity, flags = plan_validity(simulated.put_together(), served)
     manifest: dict[str, object] = {
         "plan_id": name,
         "feasible": best.feasible,
+        "validity": validity,
+        "flags": [flag.__dict__ for flag in [*knee_flags(rehearsed), *flags]],
         "missed": sorted({f"{each.month:%Y-%m} {each.hour} {each.level.in_words()}" for each in missed(rehearsed)}),
         "reasons": failing,
         "gap": best.gap if math.isfinite(best.gap) else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from sim.planning.rehearsal import Rehearsed
 from sim.planning.service_cost import HOURS_PER_MONTH, requests_in
 from sim.planning.terms import owning, rent_index
 from sim.planning.usage import speed
+from sim.results.flags import Flag
+from sim.results.manifest import validity_record
+from sim.serving.deployment import Deployment
 
 Rows = list[dict[str, object]]
 IDLE = "idle"
@@ -211,11 +214,53 @@ def latency_rows(name: str, rehearsed: Iterable[Rehearsed]) -> Rows:
             "class": each.stream.case, "model": each.stream.model, "metric": each.level.metric,
             "quantile": each.level.quantile, "limit_s": each.level.limit_s, "value_s": each.level.value_s,
             "low_s": _finite(each.level.low_s), "high_s": _finite(each.level.high_s), "met": each.level.met,
+            "model_low_s": _finite(each.level.model_low_s), "model_high_s": _finite(each.level.model_high_s),
+            "past_the_knee": each.level.past_the_knee,
             "surely": each.level.surely_met or each.level.surely_missed, "samples": each.level.samples,
             "replicas": each.replicas, "requests_per_s": each.rate_per_s,
         }
         for each in rehearsed
     ]  # fmt: skip
+
+
+def plan_validity(
+    deployments: Mapping[tuple[str, str], Deployment], served: Collection[tuple[str, str]]
+) -> tuple[Rows, list[Flag]]:
+    """Return how far the figures of every model on every accelerator of a fleet can be trusted, and its flags.
+
+    Parameters
+    ----------
+    deployments : mapping
+        (Model, accelerator) -> a deployment that stands behind its capacity.
+    served : collection
+        (Model, accelerator) of all replicas of the fleet.
+
+    """
+    records: Rows = []
+    flags: list[Flag] = []
+    for (model, accelerator), found in sorted(deployments.items()):
+        if (model, accelerator) not in served:
+            continue
+        scope = f"{model} on {accelerator}"
+        records.append({"model": model, "accelerator": accelerator, **validity_record(found.validity)})
+        if found.validity.outside:
+            flags.append(Flag("outside_calibration", scope, "; ".join(found.validity.outside)))
+        if found.specification_only:
+            message = "rests on announcements or claims, not on measurements: read its figures as a scenario"
+            flags.append(Flag("specification_only", scope, message))
+    return records, flags
+
+
+def knee_flags(rehearsed: Iterable[Rehearsed]) -> list[Flag]:
+    """Return a flag for every stream that is past its knee in some hour, with the hours."""
+    hours: dict[str, list[str]] = {}
+    for each in rehearsed:
+        if each.level.past_the_knee:
+            hours.setdefault(each.stream.name, []).append(f"{each.month:%Y-%m} {each.hour}")
+    return [
+        Flag("saturated", name, f"past the knee at {', '.join(dict.fromkeys(found))}: latencies grow with the run")
+        for name, found in sorted(hours.items())
+    ]
 
 
 def attribution_rows(name: str, month: datetime.date, found: Attribution) -> Rows:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from sim.results.tables import ARROW_TYPES, Column
 
-PLAN_SCHEMA_VERSION = 1
+PLAN_SCHEMA_VERSION = 2
 """Raised by one whenever a column is renamed, removed or changes its meaning."""
 
 MANIFEST = "manifest.json"
@@ -90,6 +90,15 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("value_s", "float64", "s", "Quantile in the simulation."),
         Column("low_s", "float64", "s", "Lower end of its 95% interval.", nullable=True),
         Column("high_s", "float64", "s", "Upper end.", nullable=True),
+        Column(
+            "model_low_s",
+            "float64",
+            "s",
+            "Lower end of the 80% band of model error; null past the knee.",
+            nullable=True,
+        ),
+        Column("model_high_s", "float64", "s", "Upper end of that band.", nullable=True),
+        Column("past_the_knee", "bool", "1", "Whether the load exceeds the capacity: the latency grows with the run."),
         Column("met", "bool", "1", "Whether the quantile keeps the limit."),
         Column("surely", "bool", "1", "Whether the whole interval lies on that side."),
         Column("samples", "int64", "1", "Requests behind it."),

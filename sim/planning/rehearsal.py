@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,13 @@ from sim.engine.run import RunPlan, run
 from sim.planning.capacities import Capacities, Service
 from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon
-from sim.planning.levels import LevelReached, reached_levels
+from sim.planning.levels import LevelReached, reached_levels, with_model_error
 from sim.planning.market import PlannedMarket, Stream
 from sim.planning.procurement import Procurement
 from sim.planning.program import Amounts
 from sim.planning.trials import WARM_UP, requests_of, service_levels, sped_up
 from sim.planning.usage import adoption, claimed, pace, speed
+from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import NANOSECONDS, Deployment
 from sim.specs.scenario import LONGEST_RUN_S
 
@@ -139,7 +141,18 @@ def _reached(
     requests = requests[requests["arrival_ns"] >= WARM_UP * end_ns]
     overhead_s = max(each.request_overhead_s for each in pools)
     levels = [level.model_copy(update={"limit": level.limit * quickness}) for level in service_levels(horizon, case)]
-    return tuple(each.faster(quickness) for each in reached_levels(requests, case, levels, overhead_s))
+    judged, load_factor = [each.validity for each in pools], load_factor_of(pools, trace)
+    return tuple(
+        with_model_error(each, judged, load_factor).faster(quickness)
+        for each in reached_levels(requests, case, levels, overhead_s)
+    )
+
+
+def load_factor_of(pools: Sequence[Deployment], trace: Trace) -> float:
+    """Return the offered load over the mean-field capacity of some pools that share it [1]."""
+    columns = (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
+    capacity = sum(each.replicas * saturated_requests_per_s(each, request_mix(*columns, each.window)) for each in pools)
+    return trace.requests * NANOSECONDS / max(1, int(trace.arrival_ns.max())) / capacity
 
 
 def _service(horizon: Horizon, stream: Stream, pace: float = 1.0) -> Service:

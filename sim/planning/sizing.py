@@ -200,6 +200,7 @@ def _answered(
         load=None if result is None else pool_load(result, pool, probe.window),
         token_costs=costs,
         class_costs=None if result is None or costs is None else class_costs(result, pool, probe.window, costs),
+        validity=deployment.validity,
         points=(),
         scenario=whole,
         result=result,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -15,8 +16,11 @@ from sim.planning.levels import LevelReached
 from sim.planning.token_cost import Load
 from sim.planning.unit_cost import TokenCosts
 from sim.results.flags import Flag
+from sim.results.manifest import validity_record
+from sim.results.model_error import PAST_THE_KNEE
 from sim.results.result import Result
 from sim.results.tables import ALL
+from sim.serving.validity import UNJUDGED, Validity
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.resolved import Scenario
 
@@ -111,6 +115,9 @@ class Sizing:
     class_costs: pd.DataFrame | None
     """What a request of each class costs, columns of `sim.planning.token_cost.class_costs`; none likewise."""
 
+    validity: Validity
+    """Error bands of the pool's predictions, and what of it no measured point is like."""
+
     points: tuple[Point, ...]
     """All sizes that were tried."""
 
@@ -148,14 +155,23 @@ class Sizing:
             load=None,
             token_costs=None,
             class_costs=None,
+            validity=UNJUDGED,
             points=(),
             scenario=scenario,
             result=None,
         )
 
+    def replicas_within_model_error(self) -> tuple[int, int] | None:
+        """Return the replicas that would be enough if capacity were at either end of its 80% band: fewest and most."""
+        band = self.validity.bands.get("throughput")
+        if band is None or not self.feasible:
+            return None
+        return math.ceil(self.replicas / band.high), math.ceil(self.replicas / band.low)
+
     def row(self) -> dict[str, object]:
         """Return the answer as one row of a table."""
         costs, load = self.token_costs, self.load
+        fewest, most = self.replicas_within_model_error() or (None, None)
         return {
             "scenario_id": self.scenario_id,
             "pool": self.pool,
@@ -163,6 +179,8 @@ class Sizing:
             "hardware": self.hardware,
             "feasible": self.feasible,
             "replicas": self.replicas,
+            "replicas_model_low": fewest,
+            "replicas_model_high": most,
             "accelerators": self.accelerators,
             "layout": layout_in_words(self.layout) if self.feasible else None,
             "max_sequences": self.max_sequences,
@@ -262,6 +280,7 @@ class SizingComparison:
             | {
                 "levels": _plain(each.summary()),
                 "flags": [flag.__dict__ for flag in each.flags],
+                "validity": validity_record(each.validity),
                 "classes": [] if each.class_costs is None else _plain(each.class_costs),
             }
             for each in self.sizings
@@ -301,6 +320,9 @@ def reached_in(result: Result, scenario: Scenario, pool: str) -> tuple[LevelReac
                     float(row["high"]),
                     int(row["samples"]),
                     int(counts["value"].sum()),
+                    float(row["model_low"]),
+                    float(row["model_high"]),
+                    str(row["note"]).startswith(PAST_THE_KNEE),
                 )
             )
     return tuple(found)

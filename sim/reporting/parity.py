@@ -17,7 +17,7 @@ from sim.fidelity.validation import Compared, Validation, weighted_quantile
 
 _PANEL, _MARGIN, _TOP = 360, 56, 28
 _UNITS: Mapping[str, tuple[str, float]] = {
-    "throughput": ("throughput [tokens or requests per s and accelerator]", 1.0),
+    "throughput": ("throughput [per s and accelerator]", 1.0),
     "tpot": ("time per output token [ms]", 1e3),
     "e2e": ("end-to-end latency [s]", 1.0),
     "ttft": ("time to first token [ms]", 1e3),

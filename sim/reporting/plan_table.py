@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sim.planning.plan import Plan
+from sim.reporting.terminal import KNOWN, band_in_words
 from sim.reporting.wide_table import TableColumn, WideTable
 
 MONTHS_BETWEEN_ROWS = 3
@@ -22,6 +23,9 @@ def plan_tables(plan: Plan) -> RenderableType:
         parts += [Text(), _fleet(plan), Text(), _purchases(plan), Text(), _costs(plan), Text(), _levels(plan)]
     parts += [Text(), _viability(plan), Text(), _levers(plan), Text(), _back_test(plan)]
     missed, reasons = _texts(plan, "missed"), _texts(plan, "reasons")
+    if plan.manifest["validity"]:
+        parts += [Text(), _validity(plan)]
+    parts += [Text(f"{flag['scope']}: {flag['name']}: {flag['message']}") for flag in plan.manifest["flags"]]
     parts += [Text(f"Infeasible: {each}") for each in reasons]
     parts += [Text(f"Does not hold after {plan.manifest['repairs']} repairs: {each}") for each in missed]
     return Group(*parts)
@@ -121,15 +125,41 @@ def _levels(plan: Plan) -> WideTable:
         worst = group.iloc[int(group["part"].to_numpy().argmax())]
         rows.append([
             str(case), f"{str(metric).upper()} p{100 * float(str(quantile)):g}", f"{worst['limit_s']:.3g} s",
-            f"{worst['value_s']:.3g} s ({_digits(worst['low_s'])}–{_digits(worst['high_s'])})",
+            _worst(worst), _model_band(worst),
             f"{worst['period']} {worst['hour']}", f"{int((~group['met']).sum())} of {len(group)}",
         ])  # fmt: skip
     columns = [
         TableColumn("use case", is_key=True), TableColumn("service level", is_key=True),
-        TableColumn("limit", is_number=True), TableColumn("worst", is_number=True), TableColumn("when"),
+        TableColumn("limit", is_number=True), TableColumn("worst", is_number=True),
+        TableColumn("80% band of\nmodel error", is_number=True), TableColumn("when"),
         TableColumn("missed", is_number=True),
     ]  # fmt: skip
     return WideTable("Service levels of the plan, simulated with fresh requests in every month and hour", columns, rows)
+
+
+def _worst(level: pd.Series) -> str:
+    """Return a latency with its interval, marked where its pools are past the knee."""
+    shown = f"{level['value_s']:.3g} s ({_digits(level['low_s'])}–{_digits(level['high_s'])})"
+    return f"past knee: {shown}" if level["past_the_knee"] else shown
+
+
+def _model_band(level: pd.Series) -> str:
+    if level["past_the_knee"]:
+        return "past knee"
+    ends = [level["model_low_s"], level["model_high_s"]]
+    return "not known" if pd.isna(ends[0]) else f"{ends[0]:.3g}–{ends[1]:.3g} s"
+
+
+def _validity(plan: Plan) -> WideTable:
+    rows = []
+    for each in plan.manifest["validity"]:
+        bands = each["error_bands"]
+        shown = [band_in_words(bands.get(metric)) for metric in ("ttft", "tpot", "e2e", "throughput")]
+        rows.append([each["model"], each["accelerator"], KNOWN[each["known"]], *shown])
+    columns = [TableColumn(heading, is_key=True) for heading in ("model", "accelerator")]
+    columns += [TableColumn("accelerator is")]
+    columns += [TableColumn(heading, is_number=True) for heading in ("TTFT", "TPOT", "E2E", "capacity")]
+    return WideTable("Model error: measured over predicted in four of five cases", columns, rows)
 
 
 def _viability(plan: Plan) -> WideTable:

@@ -55,8 +55,9 @@ def _sizes(sizings: list[Sizing]) -> WideTable:
         TableColumn("hardware", is_key=True),
         *(
             TableColumn(heading, is_number=heading != "layout")
-            for heading in ("replicas", "accelerators", "layout", "sequences\nat most", "requests/s", "USD/h",
-                            "idle share\nof cost", "USD per\nM input", "USD per\nM output", "USD per\nM tokens")
+            for heading in ("replicas", "with model\nerror", "accelerators", "layout", "sequences\nat most",
+                            "requests/s", "USD/h", "idle share\nof cost", "USD per\nM input", "USD per\nM output",
+                            "USD per\nM tokens")
         ),
         TableColumn("terms"),
     ]  # fmt: skip
@@ -77,6 +78,7 @@ def _size_row(sizing: Sizing) -> list[str]:
         sizing.scenario_id,
         sizing.hardware,
         f"{sizing.replicas:,}",
+        _within(sizing),
         f"{sizing.accelerators:,}",
         layout_in_words(sizing.layout),
         f"{sizing.max_sequences:,}",
@@ -128,13 +130,22 @@ def _levels(sizings: list[Sizing]) -> WideTable:
         TableColumn("service level", is_key=True),
         TableColumn("limit", is_number=True),
         TableColumn("reached", is_number=True),
+        TableColumn("80% band of\nmodel error", is_number=True),
         TableColumn("met"),
     ]
     rows = [
-        [each.scenario_id, each.hardware, level.label, seconds(level.limit_s), _reached(level), _verdict(level)]
+        [
+            each.scenario_id,
+            each.hardware,
+            level.label,
+            seconds(level.limit_s),
+            _reached(level),
+            model_band(level),
+            _verdict(level),
+        ]
         for each in sizings
         for level in each.levels
-    ]
+    ]  # fmt: skip
     return WideTable("Service levels at these sizes, simulated again", columns, rows)
 
 
@@ -173,7 +184,23 @@ def _frontier(comparison: SizingComparison) -> WideTable:
     return WideTable("Cost against latency", columns, rows)
 
 
+def _within(sizing: Sizing) -> str:
+    """Return the replicas at both ends of the capacity's error band."""
+    found = sizing.replicas_within_model_error()
+    return "not known" if found is None else f"{found[0]:,}–{found[1]:,}"
+
+
+def model_band(level: LevelReached) -> str:
+    """Return the range that errors of the step-time model leave of a latency."""
+    if level.past_the_knee:
+        return "past knee"
+    known = not math.isnan(level.model_low_s)
+    return f"{seconds(level.model_low_s)}–{seconds(level.model_high_s)}" if known else "not known"
+
+
 def _reached(level: LevelReached) -> str:
+    if level.past_the_knee:
+        return f"past knee: {seconds(level.value_s)}"
     if math.isnan(level.low_s) or math.isinf(level.value_s):
         return seconds(level.value_s)
     return f"{seconds(level.value_s)} ({seconds(level.low_s)}–{seconds(level.high_s)})"
@@ -181,7 +208,10 @@ def _reached(level: LevelReached) -> str:
 
 def _verdict(level: LevelReached) -> str:
     undecided = level.met != level.surely_met or level.surely_missed == level.met
-    return ("yes" if level.met else "no") + (" (within noise)" if undecided else "")
+    within = ["noise"] if undecided else []
+    if not math.isnan(level.model_low_s) and level.met_in_any_case is None:
+        within.append("model error")
+    return ("yes" if level.met else "no") + (f" (within {' and '.join(within)})" if within else "")
 
 
 def _volume(per_s: float) -> str:

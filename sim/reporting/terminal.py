@@ -35,7 +35,7 @@ _FLEET = (
     ("usd_per_million_tokens", "USD per\nM tokens"),
     ("usd_per_million_output_tokens", "USD per\nM output"),
 )
-_KNOWN = {"calibrated": "calibrated", "transferred": "unmeasured", "specification": "a specification"}
+KNOWN = {"calibrated": "calibrated", "transferred": "unmeasured", "specification": "a specification"}
 """How well an accelerator is known, in words."""
 
 _POOL_NAMES = ("scenario", "pool", "model", "hardware")
@@ -165,7 +165,7 @@ def model_error_table(result: Result) -> WideTable:
                 [
                     str(scenario),
                     str(pool["pool"]),
-                    _KNOWN[pool["validity"]["known"]],
+                    KNOWN[pool["validity"]["known"]],
                     *(band_in_words(bands.get(metric)) for metric in ("ttft", "tpot", "e2e", "throughput")),
                     load,
                     f"{sum(band['points'] for band in bands.values()):,}",

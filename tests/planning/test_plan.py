@@ -167,6 +167,15 @@ def overrated(factor: float, monkeypatch: pytest.MonkeyPatch) -> Plan:
 def test_a_plan_whose_service_levels_do_not_hold_is_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     honest, repaired = overrated(1.0, monkeypatch), overrated(1.4, monkeypatch)
     assert honest.manifest["repairs"] == 0
+    for plan_made in (honest, repaired):
+        served = plan_made.fleet().query("replicas > 0")
+        judged = {(each["model"], each["accelerator"]) for each in plan_made.manifest["validity"]}
+        assert judged == set(zip(served["model"], served["accelerator"], strict=True))
+        kept = plan_made.latency().query("not past_the_knee")
+        assert (kept["model_low_s"] < kept["model_high_s"]).all()
+        beyond = plan_made.latency().query("past_the_knee")
+        assert beyond["model_high_s"].isna().all()
+        assert bool(len(beyond)) == any(flag["name"] == "saturated" for flag in plan_made.manifest["flags"])
     assert repaired.manifest["repairs"] >= 1
     assert repaired.feasible
     assert repaired.latency()["met"].all()

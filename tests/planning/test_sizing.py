@@ -99,6 +99,11 @@ def test_the_answer_holds_what_a_simulation_at_that_size_says(town: Scenario, si
     assert [level.value_s for level in sized.levels] == [latency["ttft_p95_s"], latency["tpot_p95_s"]]
     assert all(level.met for level in sized.levels)
     assert sized.flags == tuple(result.flags)
+    rows = result.summary("ttft_s", "chat").set_index("quantile")
+    assert sized.levels[0].model_high_s == rows["model_high"].loc[0.95] > sized.levels[0].value_s
+    fewest, most = sized.replicas_within_model_error() or (0, 0)
+    assert fewest <= sized.replicas <= most
+    assert (sized.row()["replicas_model_low"], sized.row()["replicas_model_high"]) == (fewest, most)
     assert sized.accelerators == 4 * sized.replicas
     assert sized.cost_usd_per_hour == pytest.approx(4 * sized.replicas * 1.30)
     assert sized.load is not None
