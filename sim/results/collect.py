@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sim.engine.control import DRAINING, FAILED, OFF, READY, SPARE, STARTING
 from sim.engine.run import RunOutcome, RunPlan
 from sim.results.tables import arrow_table
 from sim.serving.deployment import NANOSECONDS, Deployment
@@ -68,8 +69,9 @@ def timeline_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     intervals = -(-outcome.ended_ns // plan.interval_ns)
     start_s = np.arange(intervals) * (plan.interval_ns / NANOSECONDS)
     end_s = np.minimum(start_s + plan.interval_ns / NANOSECONDS, outcome.ended_ns / NANOSECONDS)
+    states_ns = state_times(plan, outcome)
     pools = [
-        _pool_timeline(each, outcome.fleet.timeline[index, :intervals], start_s, end_s)
+        _pool_timeline(each, outcome.fleet.timeline[index, :intervals], states_ns[index], start_s, end_s)
         for index, each in enumerate(plan.deployments)
     ]
     count = intervals * len(pools)
@@ -85,27 +87,53 @@ def timeline_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     )
 
 
-def _pool_timeline(deployment: Deployment, rows: Column, start_s: Column, end_s: Column) -> dict[str, Column]:
+def state_times(plan: RunPlan, outcome: RunOutcome) -> Column:
+    """Return how long replicas were in each state of their life, shape (pools, intervals, states) [ns]."""
+    intervals = -(-outcome.ended_ns // plan.interval_ns)
+    edges_ns = np.minimum(np.arange(intervals + 1) * plan.interval_ns, outcome.ended_ns)
+    states_ns = np.zeros((len(plan.deployments), intervals, FAILED + 1), np.int64)
+    for index, each in enumerate(plan.deployments):
+        states_ns[index, :, READY] = np.diff(edges_ns) * each.replicas
+    return states_ns
+
+
+def _pool_timeline(
+    deployment: Deployment, rows: Column, states_ns: Column, start_s: Column, end_s: Column
+) -> dict[str, Column]:
     length_ns = (end_s - start_s) * NANOSECONDS
-    replica_ns = length_ns * deployment.replicas
-    busy = np.minimum(rows["busy_ns"] / replica_ns, 1.0)
-    power_w = np.full(len(rows), np.nan)
-    if deployment.idle_w is not None and deployment.busy_w is not None:
-        each_w = deployment.idle_w + (deployment.busy_w - deployment.idle_w) * busy
-        power_w = each_w * deployment.accelerators * deployment.replicas
+    serving_ns = states_ns[:, READY] + states_ns[:, DRAINING]
+    some_ns = np.maximum(serving_ns, 1)
+    busy = np.minimum(rows["busy_ns"] / some_ns, 1.0)
     return {
         "interval_start_s": start_s,
         "interval_end_s": end_s,
-        "replicas": np.full(len(rows), float(deployment.replicas)),
+        "replicas": serving_ns / length_ns,
+        "starting_replicas": states_ns[:, STARTING] / length_ns,
+        "spare_replicas": states_ns[:, SPARE] / length_ns,
+        "failed_replicas": states_ns[:, FAILED] / length_ns,
         "waiting": rows["waiting_ns"] / length_ns,
         "running": rows["running_ns"] / length_ns,
-        "kv_used_fraction": rows["kv_token_ns"] / (replica_ns * deployment.kv.tokens),
+        "kv_used_fraction": rows["kv_token_ns"] / (some_ns * deployment.kv.tokens),
         "busy_fraction": busy,
-        "power_w": power_w,
+        "power_w": _power_w(deployment, busy, states_ns / length_ns[:, np.newaxis]),
         "prefill_tokens": rows["prefill_tokens"].astype(np.float64),
         "decode_tokens": rows["decode_tokens"].astype(np.float64),
         "arrivals": rows["arrivals"].astype(np.int64),
     }
+
+
+def _power_w(deployment: Deployment, busy: Column, replicas: Column) -> Column:
+    """Return the power of a pool by interval [W]: serving by busy fraction, started ones idle, hosts of all but off.
+
+    What has failed draws only what its host does.
+    """
+    if deployment.idle_w is None or deployment.busy_w is None:
+        return np.full(len(busy), np.nan)
+    serving = replicas[:, READY] + replicas[:, DRAINING]
+    chips_w = serving * (deployment.idle_w + (deployment.busy_w - deployment.idle_w) * busy)
+    chips_w += (replicas[:, STARTING] + replicas[:, SPARE]) * deployment.idle_w
+    hosts_w = (replicas.sum(axis=1) - replicas[:, OFF]) * deployment.host_w
+    return np.asarray((chips_w + hosts_w) * deployment.accelerators)
 
 
 def _instant(time_ns: Column, later_s: Column | float = 0.0) -> pa.Array:

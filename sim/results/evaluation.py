@@ -14,6 +14,7 @@ from sim.engine.run import RunOutcome, RunPlan
 from sim.results.class_work import ClassWork
 from sim.results.collect import requests_table, timeline_table
 from sim.results.flags import Flag, honesty_flags
+from sim.results.headroom_table import headroom_table
 from sim.results.manifest import run_manifest
 from sim.results.metrics import ServiceLevel, Window
 from sim.results.pool_costs import pool_costs
@@ -92,6 +93,7 @@ def evaluated(per_scenario: Sequence[Sequence[Run]], seed: int, wall_s: float) -
             "requests": _joined([each.requests for each in runs]),
             "timeline": _joined([each.timeline for each in runs]),
             "summary": _joined(summaries),
+            "headroom": _joined([headroom_of(each) for each in runs]),
         },
         run_manifest([each.scenario for each in prepared], deployments, flags, measured),
     )
@@ -113,6 +115,13 @@ def summary_of(runs: Sequence[Run], flags: Sequence[Flag], load_factors: dict[st
         work=_class_work(prepared.scenario),
         validity={each.pool: each.validity for each in prepared.deployments},
     )
+
+
+def headroom_of(run: Run) -> pa.Table:
+    """Return whose the paid accelerator time of a run is; a pool that takes what others send on serves all classes."""
+    scenario = run.prepared.scenario
+    classes = {name: scenario.classes_served(name) or tuple(scenario.spec.traffic) for name in scenario.spec.fleet}
+    return headroom_table(run.requests, run.timeline, run.prepared.deployments, classes, scenario.spec.peak_share)
 
 
 def flags_of(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:

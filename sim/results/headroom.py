@@ -5,6 +5,9 @@ follows their share of it, as capacity follows the coincident peak in tariffs of
 the peak is allotted 60% of the pool, and what it does not use of that is its headroom. A class that fills the valleys
 uses all that is allotted to it, and bears none.
 
+Used is the time that the work of a class takes in full batches, and never more than the time with a step in progress.
+A replica that decodes one sequence is busy all the time and almost idle all the same: its time is not used up.
+
 All times are whole nanoseconds and are split by largest remainders, so parts add up to their total exactly.
 """
 
@@ -36,10 +39,10 @@ class PaidTime:
     """Accelerators of one replica."""
 
     used_ns: int
-    """Replica time with a step in progress [ns]."""
+    """Replica time that the work takes in full batches, at most that with a step in progress [ns]."""
 
     idle_ns: int
-    """Replica time ready or draining, without a step in progress [ns]."""
+    """The rest of the time in which replicas serve: no step, or one with room for more [ns]."""
 
     spare_ns: int = 0
     """Replica time as a warm spare [ns]."""
@@ -131,12 +134,12 @@ def _ramps(
 
 
 def busy_by_class(busy_ns: NDArray[np.int64], work: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the busy time of each interval by class.
+    """Return the used time of each interval by class.
 
     Parameters
     ----------
     busy_ns : ndarray of int, shape (intervals,)
-        Replica time with a step in progress [ns].
+        Replica time that was used [ns].
     work : ndarray of float, shape (intervals, classes)
         What the classes had done in that time, as by `spread` [any unit]; equal where nobody had anything done.
 

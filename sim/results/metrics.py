@@ -62,9 +62,9 @@ class PoolCost:
     """What a pool costs: `accelerators` at `price_usd_per_hour` [USD per accelerator-hour] on a stated basis.
 
     The price is None where none is known; the cost is then missing, never zero. In the summary,
-    usd_per_million_tokens = 1e6 x cost / tokens, where cost is accelerators x price x hours of the window,
-    paid whether busy or idle, and tokens are prompt (cached part included) plus output of the requests that
-    finished in the window; in usd_per_million_output_tokens the output bears the whole cost. Infinite if no
+    usd_per_million_tokens = 1e6 x cost / tokens, where cost is accelerators (those that are paid, as a mean over the
+    window) x price x hours of the window, busy or idle, and tokens are prompt (cached part included) plus output of
+    the requests that finished in the window; in usd_per_million_output_tokens the output bears the whole cost. Infinite if no
     token was completed.
     """
 
@@ -74,6 +74,10 @@ class PoolCost:
     price_basis: str
     prefill_share: float = 0.5
     """Part of the cost that prompts cause, by which classes share it [1]."""
+
+
+PAID_REPLICAS = ("replicas", "starting_replicas", "spare_replicas", "failed_replicas")
+"""Columns of the timeline that add up to the replicas that are paid: all but those that are off."""
 
 
 def ttft_s(requests: Table) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim.results.metrics import PoolCost, Window
+from sim.results.metrics import PAID_REPLICAS, PoolCost, Window
 from sim.results.tables import Table, labels, numbers
 from sim.serving.capacity import request_mix
 from sim.serving.deployment import Deployment
@@ -15,7 +15,9 @@ EVEN = 0.5
 
 
 def pool_costs(deployments: Sequence[Deployment], requests: Table, timeline: Table, window: Window) -> list[PoolCost]:
-    """Return the cost of each pool; its prompts bear what they cause of the busy time, by the step-time model.
+    """Return the cost of each pool: of all replicas that are paid, which are all but those that are off.
+
+    Prompts bear what they cause of the busy time, by the step-time model.
 
     Parameters
     ----------
@@ -34,12 +36,14 @@ def pool_costs(deployments: Sequence[Deployment], requests: Table, timeline: Tab
     rows, timed = labels(timeline, "pool")
     busy = seconds * numbers(timeline, "replicas") * numbers(timeline, "busy_fraction")
     running = seconds * numbers(timeline, "running")
+    paid = seconds * sum(numbers(timeline, column) for column in PAID_REPLICAS)
     found = []
     for each in deployments:
         share = EVEN
+        here = rows == timed.index(each.pool)
+        replicas = float(paid[here].sum()) / max(float(seconds[here].sum()), 1e-9)
         mine = finished & (pools == names.index(each.pool)) if each.pool in names else finished & False
         if mine.any():
-            here = rows == timed.index(each.pool)
             busy_s = float(busy[here].sum())
             sequences = float(running[here].sum()) / busy_s if busy_s > 0.0 else 1.0
             prompt, cached, output = (column[mine] for column in lengths)
@@ -49,7 +53,7 @@ def pool_costs(deployments: Sequence[Deployment], requests: Table, timeline: Tab
         found.append(
             PoolCost(
                 each.pool,
-                each.replicas * each.accelerators,
+                replicas * each.accelerators,
                 None if price is None else price.usd_per_hour,
                 "none" if price is None else price.basis.value,
                 share,

@@ -22,10 +22,10 @@ LATENCY_QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one or several simulated scenarios gave: three tables and the manifest."""
+    """What one or several simulated scenarios gave: its tables and the manifest."""
 
     tables: Mapping[str, pa.Table]
-    """Arrow tables by name: requests, timeline and summary, in the schemas of `sim.results.tables`."""
+    """Arrow tables by name: requests, timeline, summary and headroom, in the schemas of `sim.results.tables`."""
     manifest: Mapping[str, object]
     """What was run: scenario, data, versions, seed, flags."""
 
@@ -43,6 +43,11 @@ class Result:
     def summary_table(self) -> pd.DataFrame:
         """One row a metric, columns `sim.results.tables.SUMMARY`; `summary()` reads it."""
         return frame("summary", self.tables["summary"])
+
+    @cached_property
+    def headroom(self) -> pd.DataFrame:
+        """One row a pool, class and part, columns `sim.results.tables.HEADROOM`."""
+        return frame("headroom", self.tables["headroom"])
 
     @classmethod
     def load(cls, directory: str | Path) -> "Result":

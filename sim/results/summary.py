@@ -9,27 +9,25 @@ import pandas as pd
 
 from sim.results.class_work import ClassWork, class_costs, class_rows
 from sim.results.flags import Flag
+from sim.results.fleet_rows import fleet_rows
 from sim.results.intervals import Estimate, sectioned_quantile_interval
 from sim.results.metrics import (
-    TOKENS_PER_MILLION,
     Array,
     Mask,
     PoolCost,
     ServiceLevel,
     Window,
     check_service_levels,
-    pool_cost_usd,
 )
 from sim.results.model_error import annotated, judged_levels, model_error_of
-from sim.results.observed import Blocks, Codes, ObservedRequests, observe, scenario_of
-from sim.results.tables import ALL, OUTCOMES, Table, arrow_table, frame, labels, numbers
+from sim.results.observed import Blocks, ObservedRequests, observe, scenario_of
+from sim.results.rows import Row, exact, row
+from sim.results.tables import ALL, OUTCOMES, Table, arrow_table, frame, numbers
 from sim.serving.validity import Validity
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 BATCHES = 10
 """Batches or sections of a single run: few enough to be long, as Schmeiser (1982) advises (10 to 30)."""
-
-Row = dict[str, object]
 
 
 def summarise(
@@ -79,8 +77,7 @@ def summarise(
         if class_name != ALL:
             about = (work or {}).get(class_name, ClassWork())
             rows += _work_rows(observed, members, class_name, about, pools, quantiles, blocks)
-    rows += _timeline_rows(timeline, np.searchsorted(names, timeline_from), blocks)
-    rows += _cost_rows(observed, pools, blocks)
+    rows += fleet_rows(observed, timeline, np.searchsorted(names, timeline_from), pools, blocks)
     rows += _load_rows(load_factors or {})
     rows += [_flag_row(flag) for flag in flags]
     error = model_error_of(requests, flags, validity or {}, load_factors or {})
@@ -95,7 +92,7 @@ def _outcome_rows(observed: ObservedRequests, members: Mask, class_name: str) ->
     counts = dict(zip(OUTCOMES, np.bincount(chosen, minlength=len(OUTCOMES)).tolist(), strict=True))
     counts = {"offered": chosen.size, **counts}
     return [
-        _row(f"requests_{name}", _exact(count, counts["offered"]), "requests", class_name=class_name)
+        row(f"requests_{name}", exact(count, counts["offered"]), "requests", class_name=class_name)
         for name, count in counts.items()
     ]
 
@@ -117,12 +114,12 @@ def _rate_rows(observed: ObservedRequests, members: Mask, class_name: str, block
         ("goodput_tokens_per_s", "tokens/s", blocks.total(finish, good, output), good),
     ]
     rows = [
-        _row(metric, replace(blocks.rate(totals), samples=int(counted.sum())), unit, class_name=class_name)
+        row(metric, replace(blocks.rate(totals), samples=int(counted.sum())), unit, class_name=class_name)
         for metric, unit, totals, counted in rates
     ]
     met = blocks.total(arrival, offered & observed.good)
     fraction = replace(blocks.ratio(met, offered_counts).within(0.0, 1.0), samples=int(offered.sum()))
-    return [*rows, _row("goodput_requests_fraction", fraction, "1", class_name=class_name)]
+    return [*rows, row("goodput_requests_fraction", fraction, "1", class_name=class_name)]
 
 
 def _latency_rows(
@@ -139,24 +136,24 @@ def _latency_rows(
         chosen = members & observed.offered & ~np.isnan(latency)
         sections = blocks.sections(observed.replications[chosen], latency[chosen])
         unserved = int(np.isinf(latency[chosen]).sum())
-        rows.append(_row(metric, _with_unserved(_mean(sections, blocks), unserved), "s", class_name=class_name))
+        rows.append(row(metric, _with_unserved(_mean(sections, blocks), unserved), "s", class_name=class_name))
         own = [level for level in levels if level[1] == metric]
         estimates = {
             quantile: _with_unserved(_quantile(sections, quantile, blocks), unserved)
             for quantile in sorted({*quantiles, *(level[2] for level in own)})
         }
         rows += [
-            _row(metric, estimate, "s", class_name=class_name, quantile=quantile)
+            row(metric, estimate, "s", class_name=class_name, quantile=quantile)
             for quantile, estimate in estimates.items()
         ]
         for _, _, quantile, limit_s in own:
             parts = {
-                "limit": (_exact(limit_s, 0), "s"),
+                "limit": (exact(limit_s, 0), "s"),
                 "met": (_met(estimates[quantile], limit_s), "1"),
                 "attainment": (_attainment(sections, limit_s, blocks), "1"),
             }
             rows += [
-                _row(f"service_level_{part}_{metric}", estimate, unit, class_name=class_name, quantile=quantile)
+                row(f"service_level_{part}_{metric}", estimate, unit, class_name=class_name, quantile=quantile)
                 for part, (estimate, unit) in parts.items()
             ]
     return rows
@@ -174,7 +171,7 @@ def _work_rows(
     """Tasks, units of work, deadlines and users of a class, and what they cost."""
     costs = class_costs(observed, members, pools, blocks)
     return [
-        _row(each.metric, each.estimate, each.unit, class_name=class_name, quantile=each.quantile,
+        row(each.metric, each.estimate, each.unit, class_name=class_name, quantile=each.quantile,
              price_basis=costs.basis if each.priced else None)
         for each in class_rows(observed, members, about, costs, blocks, quantiles)
     ]  # fmt: skip
@@ -217,69 +214,11 @@ def _with_unserved(estimate: Estimate, unserved: int) -> Estimate:
     return replace(estimate, note="; ".join(filter(None, [note, estimate.note])))
 
 
-def _timeline_rows(timeline: Table, replications: Codes, blocks: Blocks) -> list[Row]:
-    """Utilisation, KV memory in use and tokens computed, by pool, from the timeline within the window."""
-    starts, ends = numbers(timeline, "interval_start_s"), numbers(timeline, "interval_end_s")
-    overlap = blocks.window.overlap_s(starts, ends)
-    share = overlap / np.where(ends > starts, ends - starts, 1.0)
-    middles = np.maximum(starts, blocks.window.warm_up_s) + overlap / 2
-    places = blocks.of(replications, middles)
-    replica_seconds = overlap * numbers(timeline, "replicas")
-    codes, pool_names = labels(timeline, "pool")
-    rows: list[Row] = []
-    for pool in [ALL, *pool_names]:
-        counted = (overlap > 0) & ((codes == pool_names.index(pool)) if pool != ALL else True)
-        samples = int(counted.sum())
-        weights = blocks.total(places, counted, replica_seconds)
-        for metric, column in (("utilisation", "busy_fraction"), ("kv_used_fraction", "kv_used_fraction")):
-            totals = blocks.total(places, counted, replica_seconds * numbers(timeline, column))
-            estimate = blocks.ratio(totals[weights > 0], weights[weights > 0]).within(0.0, 1.0)
-            rows.append(_row(metric, replace(estimate, samples=samples), "1", pool=pool))
-        if pool == ALL:
-            continue
-        seconds = blocks.total(places, counted, overlap)
-        for column in ("prefill_tokens", "decode_tokens"):
-            totals = blocks.total(places, counted, share * numbers(timeline, column))
-            estimate = blocks.ratio(totals[seconds > 0], seconds[seconds > 0])
-            rows.append(_row(f"{column}_per_s", replace(estimate, samples=samples), "tokens/s", pool=pool))
-    return rows
-
-
-def _cost_rows(observed: ObservedRequests, pools: Sequence[PoolCost], blocks: Blocks) -> list[Row]:
-    """Cost of a million tokens, by pool and of the fleet: the formula is that of `PoolCost`."""
-    rows: list[Row] = []
-    for pool, parts in [(ALL, list(pools)), *((pool.pool, [pool]) for pool in pools)]:
-        if pool == ALL:
-            counted = observed.completed
-        elif pool in observed.pool_names:
-            counted = observed.completed & (observed.pools == observed.pool_names.index(pool))
-        else:
-            counted = np.zeros_like(observed.completed)
-        cost = sum(pool_cost_usd(part, blocks.duration_s) for part in parts)
-        basis = "; ".join(sorted({part.price_basis for part in parts})) or None
-        output = blocks.total(observed.finish_blocks, counted, observed.output_tokens)
-        prompt = blocks.total(observed.finish_blocks, counted, observed.prompt_tokens)
-        for metric, tokens in (
-            ("usd_per_million_tokens", prompt + output),
-            ("usd_per_million_output_tokens", output),
-        ):
-            if math.isnan(cost):
-                unpriced = ", ".join(part.pool for part in parts if part.price_usd_per_hour is None)
-                estimate = Estimate(math.nan, math.nan, math.nan, 0, blocks.method, f"no price for pool {unpriced}")
-            else:
-                estimate = blocks.ratio(np.full(blocks.count, cost * TOKENS_PER_MILLION), tokens)
-                if tokens.sum() == 0:
-                    estimate = replace(estimate, note="no token was completed in the window")
-            estimate = replace(estimate, samples=int(counted.sum()))
-            rows.append(_row(metric, estimate, "USD per million tokens", pool=pool, price_basis=basis))
-    return rows
-
-
 def _load_rows(load_factors: Mapping[str, float]) -> list[Row]:
     """Offered load over mean-field capacity of each pool; of the fleet, that of its most loaded pool."""
     worst = {ALL: max(load_factors.values())} if load_factors else {}
     return [
-        _row("load_factor", replace(_exact(factor, 0), method="mean field"), "1", pool=pool)
+        row("load_factor", replace(exact(factor, 0), method="mean field"), "1", pool=pool)
         for pool, factor in {**worst, **load_factors}.items()
     ]
 
@@ -287,38 +226,6 @@ def _load_rows(load_factors: Mapping[str, float]) -> list[Row]:
 def _flag_row(flag: Flag) -> Row:
     """A raised flag as a row: value 1, the message as its note."""
     kind, _, name = flag.scope.partition(" ")
-    estimate = replace(_exact(1.0, 0), note=flag.message)
+    estimate = replace(exact(1.0, 0), note=flag.message)
     class_name, pool = (name if kind == "class" else ALL), (name if kind == "pool" else ALL)
-    return _row(f"flag_{flag.name}", estimate, "1", class_name=class_name, pool=pool)
-
-
-def _exact(value: float, samples: int) -> Estimate:
-    """A number that is counted or given, not estimated."""
-    return Estimate(float(value), float(value), float(value), samples, "exact")
-
-
-def _row(
-    metric: str,
-    estimate: Estimate,
-    unit: str,
-    *,
-    class_name: str = ALL,
-    pool: str = ALL,
-    quantile: float | None = None,
-    price_basis: str | None = None,
-) -> Row:
-    """One row of the summary."""
-    return {
-        "class": class_name,
-        "pool": pool,
-        "metric": metric,
-        "quantile": quantile,
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "unit": unit,
-        "samples": estimate.samples,
-        "method": estimate.method,
-        "note": estimate.note or None,
-        "price_basis": price_basis,
-    }
+    return row(f"flag_{flag.name}", estimate, "1", class_name=class_name, pool=pool)

@@ -75,11 +75,14 @@ TIMELINE = (
     Column("pool", "string", "1", "Pool that the row is about."),
     Column("interval_start_s", "float64", "s", "Start of the interval, from the start of the run."),
     Column("interval_end_s", "float64", "s", "End of the interval."),
-    Column("replicas", "float64", "1", "Replicas of the pool, mean over the interval."),
+    Column("replicas", "float64", "1", "Replicas that serve, mean over the interval; those that drain are among them."),
+    Column("starting_replicas", "float64", "1", "Replicas on their way from off to ready, mean."),
+    Column("spare_replicas", "float64", "1", "Warm spares: started, without requests, mean."),
+    Column("failed_replicas", "float64", "1", "Replicas away by failure, maintenance or roll-out, mean."),
     Column("waiting", "float64", "requests", "Requests not in a batch, mean over the interval, all replicas."),
     Column("running", "float64", "requests", "Requests in a batch, mean over the interval, all replicas."),
-    Column("kv_used_fraction", "float64", "1", "KV memory in use, mean over interval and replicas."),
-    Column("busy_fraction", "float64", "1", "Time with a step in progress, mean over the replicas."),
+    Column("kv_used_fraction", "float64", "1", "KV memory in use, mean over interval and replicas that serve."),
+    Column("busy_fraction", "float64", "1", "Time with a step in progress, mean over the replicas that serve."),
     Column("power_w", "float64", "W", "Power of the pool, mean; null where no power is known.", nullable=True),
     Column("prefill_tokens", "float64", "tokens", "Prompt tokens computed, recomputed ones included."),
     Column("decode_tokens", "float64", "tokens", "Output tokens produced."),
@@ -117,12 +120,29 @@ SUMMARY = (
     Column("price_basis", "string", "1", "What the price of a cost is, as in rent on demand.", nullable=True),
 )
 
-TABLES: dict[str, tuple[Column, ...]] = {"requests": REQUESTS, "timeline": TIMELINE, "summary": SUMMARY}
+HEADROOM = (
+    Column("scenario_id", "string", "1", "Scenario that was simulated; joins all tables."),
+    Column("replication", "int32", "1", "Number of the replication, from 0."),
+    Column("pool", "string", "1", "Pool that the row is about."),
+    Column("class", "string", "1", "Traffic class that bears it."),
+    Column("part", "string", "1", "What the accelerators did: used, idle, spare, starting, failed."),
+    Column("accelerator_s", "float64", "s", "Accelerator time that is paid, over the whole run."),
+    Column("cost_usd", "float64", "USD", "What it costs; null where no price is known.", nullable=True),
+    Column("price_basis", "string", "1", "What the price of the cost is, as in rent on demand.", nullable=True),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "requests": REQUESTS,
+    "timeline": TIMELINE,
+    "summary": SUMMARY,
+    "headroom": HEADROOM,
+}
 
 TABLE_DESCRIPTIONS = {
     "requests": "One row for each request of each replication. Latencies are differences of its times.",
     "timeline": "One row for each interval, pool and replication: time-weighted means and token counts.",
     "summary": "One row for each metric, class, pool and quantile, with its confidence interval.",
+    "headroom": "One row for each pool, class, part and replication: whose the paid accelerator time of the run is.",
 }
 
 

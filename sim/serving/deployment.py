@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.serving.cold_start import cold_start_of
 from sim.serving.kv_cache import Formats, KvCapacity, kv_capacity
 from sim.serving.pool_checks import formats_of, pool_problems
 from sim.serving.roofline import window_tokens
@@ -101,6 +102,15 @@ class Deployment:
 
     validity: Validity = UNJUDGED
     """Error bands of its predictions, and what of it no measured point is like."""
+
+    host_w: float = 0.0
+    """Power of host, network and fans per accelerator, whatever the load [W]."""
+
+    speed_elasticity: float | None = None
+    """Exponent by which the speed of steps follows the power above idle under a cap [1]; none where unknown."""
+
+    cold_start_s: float = 0.0
+    """Time from nothing to the first request [s]."""
 
     def longest_request(self) -> int:
         """Return the longest prompt plus answer that a replica can ever hold [tokens]."""
@@ -203,7 +213,7 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
     sequences = (pool.max_sequences or batching.max_sequences.value) * layout.data
     budget = int(pool.step_token_budget or batching.step_token_budget.value) * layout.data
     power = hardware.power.thermal_design
-    idle = hardware.power.idle_fraction
+    idle, elasticity = hardware.power.idle_fraction, hardware.power.speed_elasticity
     unmeasured = specification_only(hardware, formats)
     return Deployment(
         pool=name,
@@ -230,6 +240,9 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
         price=price_of(pool, hardware, scenario.spec.price_basis),
         idle_w=None if power is None or idle is None else power.value * idle.value,
         busy_w=None if power is None else power.value,
+        host_w=pool.power.host,
+        speed_elasticity=pool.power.speed_elasticity or (None if elasticity is None else elasticity.value),
+        cold_start_s=cold_start_of(pool.cold_start, hardware, layout.accelerators, kv.weight_bytes),
         specification_only=unmeasured,
         validity=validity_of(stack, hardware, architecture, formats, unmeasured),
     )

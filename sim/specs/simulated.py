@@ -17,7 +17,7 @@ AWAITED_IN_POOLS = (
 AWAITED_IN_CLASSES = ("deadline", "reserved_share", "retries", "timeout")
 """Keys of traffic classes that no engine acts on yet."""
 
-AWAITED_IN_SCENARIOS = ("apis", "peak_share", "routing", "site")
+AWAITED_IN_SCENARIOS = ("apis", "routing", "site")
 """Keys of scenarios that no engine acts on yet."""
 
 AWAITED_ROUTERS: tuple[RouterName, ...] = ("least_kv", "prefix_affinity")

@@ -30,17 +30,25 @@ def result(requests_of, timeline_of):
     )
     timeline = frame("timeline", arrow_table("timeline", timeline_of(np.linspace(0.0, 100.0, 11))))
     summary = summarise(requests, timeline, [PoolCost("main", 8, 2.0, "rent")], [], Window(0.0, 100.0), flags=[FLAG])
+    headroom = pd.DataFrame(
+        {
+            "scenario_id": "test", "replication": 0, "pool": "main", "class": ["chat", "agent"], "part": "used",
+            "accelerator_s": [30.0, 70.0], "cost_usd": [1.0, None], "price_basis": ["rent", None],
+        }
+    )  # fmt: skip
     tables = {
         name: arrow_table(name, table)
-        for name, table in (("requests", requests), ("timeline", timeline), ("summary", summary))
-    }
+        for name, table in (
+            ("requests", requests), ("timeline", timeline), ("summary", summary), ("headroom", headroom)
+        )
+    }  # fmt: skip
     return Result(tables, {"seed": 1, "flags": [dataclasses.asdict(FLAG)]})
 
 
 def test_a_saved_result_comes_back_the_same(tmp_path, result):
     result.save(tmp_path / "run")
     back = Result.load(tmp_path / "run")
-    for name in ("requests", "timeline", "summary_table"):
+    for name in ("requests", "timeline", "summary_table", "headroom"):
         pd.testing.assert_frame_equal(getattr(back, name), getattr(result, name))
     assert back.manifest == result.manifest
     with pytest.raises(FileExistsError, match="exists already"):

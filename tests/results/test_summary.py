@@ -313,9 +313,10 @@ def test_a_service_level_may_ask_for_another_quantile_and_a_class_that_did_not_c
 def test_costs_of_pools_add_up_and_follow_the_price(requests_of, timeline_of, quiet):
     table = random_requests(requests_of, 1000, 11)
     table["pool"] = np.where(np.arange(1000) % 3, "big", "small")
+    both = pd.concat([quiet.assign(pool="big"), quiet.assign(pool="small")])
 
     def costs(*pools):
-        return summarise(table, quiet, pools, [], Window(0.0, 1000.0))
+        return summarise(table, both, pools, [], Window(0.0, 1000.0))
 
     big, small = PoolCost("big", 64, 4.0, "rent"), PoolCost("small", 8, 1.0, "owned")
     summary, dear = costs(big, small), costs(PoolCost("big", 64, 8.0, "rent"), small)
@@ -329,9 +330,61 @@ def test_costs_of_pools_add_up_and_follow_the_price(requests_of, timeline_of, qu
     assert row(summary, metric)["price_basis"] == "owned; rent"
 
 
+def test_cost_follows_the_replicas_that_are_paid_and_off_ones_cost_nothing(requests_of, timeline_of):
+    """By hand: ten replicas for 500 s, then four, of which one is spare, one starts and one has failed."""
+    late = np.arange(100) >= 50
+    scaled = timeline_of(
+        np.linspace(0.0, 1000.0, 101),
+        replicas=np.where(late, 1.0, 10.0),
+        spare_replicas=np.where(late, 1.0, 0.0),
+        starting_replicas=np.where(late, 1.0, 0.0),
+        failed_replicas=np.where(late, 1.0, 0.0),
+        power_w=np.where(late, 2000.0, 7000.0),
+    )
+    table = requests_of(np.arange(1000.0) + 0.5)
+    window = Window(200.0, 1000.0)
+    replica_s = 300.0 * 10 + 500.0 * 4
+    summary = summarise(table, scaled, [PoolCost("main", 2 * replica_s / 800.0, 9.0, "rent")], [], window)
+    tokens = 111 * 800
+    found = row(summary, "usd_per_million_tokens", pool="main")["value"]
+    assert found == pytest.approx(replica_s * 2 * 9.0 / 3600 / tokens * 1e6, rel=1e-12)
+    # Tokens come evenly and the cost does not: the interval tells it.
+    steady = summarise(table, scaled.assign(replicas=1.0), [PoolCost("main", 12.5, 9.0, "rent")], [], window)
+    found_both = [row(each, "usd_per_million_tokens", pool="main") for each in (summary, steady)]
+    widths = [each["high"] - each["low"] for each in found_both]
+    assert widths[0] > 2 * widths[1]
+    assert row(summary, "paid_replicas", pool="main")["value"] == pytest.approx(replica_s / 800)
+    assert row(summary, "availability", pool="main")["value"] == pytest.approx(1 - 500 / replica_s)
+    energy = row(summary, "energy_per_million_tokens", pool="main")["value"]
+    assert energy == pytest.approx((300 * 7000 + 500 * 2000) / 3.6e6 / tokens * 1e6)
+    assert row(summary, "energy_per_million_tokens")["value"] == pytest.approx(energy)
+
+
+def test_availability_has_an_interval_that_covers_it_and_is_narrow(requests_of, timeline_of):
+    """Replicas that fail at random: the share of the time in which they are there, over 20 replications."""
+    random = np.random.default_rng(5)
+    runs = [
+        timeline_of(np.linspace(0.0, 1000.0, 101), replication=number, replicas=10.0 - lost, failed_replicas=lost)
+        for number, lost in enumerate(random.binomial(10, 0.03, (20, 100)).astype(float))
+    ]
+    table = pd.concat([requests_of(np.arange(100.0) * 10, replication=number) for number in range(20)])
+    summary = summarise(table, pd.concat(runs), [], [], Window(0.0, 1000.0))
+    found = row(summary, "availability", pool="main")
+    assert found["low"] < 0.97 < found["high"]
+    assert found["high"] - found["low"] < 0.008
+    assert found["method"] == "replications"
+
+
+def test_where_no_power_is_known_there_is_no_energy(requests_of, quiet):
+    summary = summarise(random_requests(requests_of, 500, 12), quiet, [], [], Window(0.0, 1000.0))
+    unknown = row(summary, "energy_per_million_tokens", pool="main")
+    assert (math.isnan(unknown["value"]), unknown["note"]) == (True, "no power is known")
+
+
 def test_a_cost_without_price_or_tokens_says_so(requests_of, quiet):
     pools = [PoolCost("main", 8, None, "internal"), PoolCost("idle", 8, 2.0, "rent")]
-    summary = summarise(random_requests(requests_of, 500, 12), quiet, pools, [], Window(0.0, 1000.0))
+    both = pd.concat([quiet, quiet.assign(pool="idle")])
+    summary = summarise(random_requests(requests_of, 500, 12), both, pools, [], Window(0.0, 1000.0))
     for pool in ("main", "all"):
         unpriced = row(summary, "usd_per_million_tokens", pool=pool)
         assert unpriced[ENDS].isna().all()
