@@ -64,8 +64,8 @@ class PoolCost:
     The price is None where none is known; the cost is then missing, never zero. In the summary,
     usd_per_million_tokens = 1e6 x cost / tokens, where cost is accelerators (those that are paid, as a mean over the
     window) x price x hours of the window, busy or idle, and tokens are prompt (cached part included) plus output of
-    the requests that finished in the window; in usd_per_million_output_tokens the output bears the whole cost. Infinite if no
-    token was completed.
+    the requests that finished in the window; in usd_per_million_output_tokens the output bears the whole cost.
+    Infinite if no token was completed.
     """
 
     pool: str

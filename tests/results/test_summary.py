@@ -349,7 +349,8 @@ def test_cost_follows_the_replicas_that_are_paid_and_off_ones_cost_nothing(reque
     found = row(summary, "usd_per_million_tokens", pool="main")["value"]
     assert found == pytest.approx(replica_s * 2 * 9.0 / 3600 / tokens * 1e6, rel=1e-12)
     # Tokens come evenly and the cost does not: the interval tells it.
-    steady = summarise(table, scaled.assign(replicas=1.0), [PoolCost("main", 12.5, 9.0, "rent")], [], window)
+    even = scaled.assign(replicas=1.0, spare_replicas=0.0, starting_replicas=0.0, failed_replicas=0.0)
+    steady = summarise(table, even, [PoolCost("main", 12.5, 9.0, "rent")], [], window)
     found_both = [row(each, "usd_per_million_tokens", pool="main") for each in (summary, steady)]
     widths = [each["high"] - each["low"] for each in found_both]
     assert widths[0] > 2 * widths[1]
