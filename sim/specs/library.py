@@ -36,6 +36,7 @@ KINDS: Mapping[str, str] = {
     "economics": "economics",
     "scenario": "scenarios",
     "horizon": "horizons",
+    "uncertainty": "uncertainty",
 }
 """Kind -> folder."""
 
@@ -215,6 +216,10 @@ def spec_type(kind: str) -> type[Document]:
         from sim.specs.horizon import HorizonSpec
 
         return HorizonSpec
+    if kind == "uncertainty":
+        from sim.specs.uncertainty import UncertaintySpec
+
+        return UncertaintySpec
     specs: dict[str, type[Document]] = {
         "hardware": HardwareSpec,
         "model": ModelSpec,
