@@ -141,4 +141,3 @@ def simulate_curve(
         np.array([level.limit for level in levels]), tuple(level.metric for level in levels),
         np.maximum.accumulate(values, axis=2),
     )  # fmt: skip
-

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel
 
-from sim.planning.coefficients import Service, deployment_of
+from sim.planning.capacities import Service
+from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon
 from sim.planning.uncertainty.distributions import FloatArray, quantile
 from sim.specs.errors import InputError, Problem
@@ -198,12 +199,13 @@ def standing(horizon: Horizon, hardware: str) -> BandClass:
     """Return how well predictions for an accelerator are known: its family calibrated, shipping, or only specified."""
     if horizon.hardware[hardware].family in horizon.serving_stack.families:
         return "calibrated"
+    simulated = SimulatedCapacities(horizon)
     for case, described in horizon.spec.use_cases.items():
         for model, share in described.models.items():
             for tensor in share.layouts:
                 try:
                     service = Service(case, model, True, True, True, False)
-                    found = deployment_of(horizon, service, hardware, tensor)
+                    found = simulated.deployment(service, hardware, tensor)
                 except InputError:
                     continue
                 return "specification" if found.specification_only else "transferred"
@@ -311,4 +313,3 @@ def matching(inputs: Iterable[Input], patterns: Iterable[str]) -> list[Input]:
     """Return the drawn inputs whose names match one of some patterns."""
     wanted = tuple(patterns)
     return [each for each in inputs if each.drawn and _matches(each.name, wanted)]
-

@@ -19,7 +19,7 @@ class World:
     """One world."""
 
     horizon: Horizon
-    """The horizon with drawn numbers; no coefficients are known in it yet."""
+    """The horizon with drawn numbers."""
 
     lengths: Mapping[tuple[str, str], float]
     """(Workload, `prompt_tokens` or `output_tokens`) -> factor on these lengths [1]."""
@@ -72,7 +72,7 @@ def _plant(tree: dict[Any, Any], place: Place, leaf: _Leaf) -> None:
 
 def _changed(horizon: Horizon, tree: Mapping[str, Any]) -> Horizon:
     planned_from = horizon.spec.plan_from
-    documents: dict[str, Any] = {"coefficients": {}}
+    documents: dict[str, Any] = {}
     for key, field in (("horizon", "spec"), ("economics", "economics"), ("stack", "serving_stack")):
         if key in tree:
             documents[field] = _rebuilt(getattr(horizon, field), tree[key], planned_from)
@@ -113,13 +113,13 @@ def _put(thing: Any, leaf: _Leaf, planned_from: datetime.date) -> Any:
 def _moved(path: PathSpec, leaf: _Leaf, planned_from: datetime.date) -> dict[datetime.date, float]:
     """Return the points of a path times a factor, or with another progress from the start of planning on.
 
-        factor     v(t) f
-        progress   v(t) for t up to the start s, v(s) + f (v(t) - v(s)) after it
+    factor     v(t) f
+    progress   v(t) for t up to the start s, v(s) + f (v(t) - v(s)) after it
 
     """
     if leaf.given.kind == "path_factor":
         return {day: value * leaf.value for day, value in path.points.items()}
     then = path.at(planned_from)
-    later = {day: max(0.0, then + leaf.value * (value - then)) for day, value in path.points.items() if day > planned_from}
-    earlier = {day: value for day, value in path.points.items() if day <= planned_from}
-    return {**earlier, planned_from: then, **later}
+    moved = {day: value for day, value in path.points.items() if day < planned_from} | {planned_from: then}
+    gained = {day: value - then for day, value in path.points.items() if day > planned_from}
+    return moved | {day: max(0.0, then + leaf.value * gain) for day, gain in gained.items()}

@@ -1,0 +1,145 @@
+"""The pieces of a study that run anywhere: curves of replicas, chunks of worlds, and checks of the response."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sim.execution.task import Output
+from sim.planning.capacities import Coefficient, Service
+from sim.planning.horizon import Horizon
+from sim.planning.uncertainty.check import simulated_per_s
+from sim.planning.uncertainty.curves import Curve, simulate_curve
+from sim.planning.uncertainty.fleets import Decided
+from sim.planning.uncertainty.inputs import find_inputs
+from sim.planning.uncertainty.outcomes import Asked, outcomes
+from sim.planning.uncertainty.response import Response
+from sim.planning.uncertainty.world import World, drawn_world
+from sim.specs.library import default_library
+from sim.specs.reading import RawDocument
+from sim.specs.uncertainty import UncertaintySpec
+
+
+def plain_horizon(horizon: Horizon) -> dict[str, Any]:
+    """Return what a worker needs to read the same horizon again, in JSON types."""
+    return {"file": horizon.raw.file, "data": _plain(horizon.raw.data), "fingerprints": dict(horizon.fingerprints)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_text(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def _text(key: object) -> str:
+    return key.isoformat() if isinstance(key, datetime.date) else str(key)
+
+
+def read_horizon(plain: Mapping[str, Any]) -> Horizon:
+    """Return the horizon of `plain_horizon`, kept once it was read.
+
+    Raises
+    ------
+    RuntimeError
+        A document of the library is another one here than where the study was started.
+
+    """
+    return _horizon(json.dumps(plain, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=4)
+def _horizon(text: str) -> Horizon:
+    plain = json.loads(text)
+    library = default_library(beside=Path(plain["file"]))
+    found = Horizon.resolve(RawDocument(plain["file"], plain["data"]), library)
+    for file, digest in found.fingerprints.items():
+        if plain["fingerprints"].get(file, digest) != digest:
+            raise RuntimeError(f"{file} is another file here than where the study was started")
+    return found
+
+
+def curve_task(
+    horizon: Mapping[str, Any],
+    service: Mapping[str, Any],
+    hardware: str,
+    coefficient: Mapping[str, Any],
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the curve of one replica in JSON types; parameters as `simulate_curve`."""
+    curve = simulate_curve(
+        read_horizon(horizon), Service(**service), hardware, Coefficient(**coefficient), replicates, seed
+    )
+    return curve.to_json()
+
+
+def worlds_task(study: Mapping[str, Any], names: Sequence[str], rows: Sequence[Sequence[float]]) -> Output:
+    """Return what some worlds come to: a table with a row for each and a column for each thing asked.
+
+    Parameters
+    ----------
+    study : mapping
+        Horizon, ranges, curves, decided fleet and price of unserved demand, in JSON types.
+    names : sequence of str
+        Drawn inputs.
+    rows : sequence
+        Their numbers in every world; an empty row is the horizon as it stands.
+
+    """
+    prepared = _prepared(json.dumps(study, sort_keys=True))
+    found = [
+        outcomes(prepared.world(names, row), prepared.response, prepared.plan, study["unserved_price"]) for row in rows
+    ]
+    asked = list(found[0])
+    columns = [pa.array([each[key] for each in found], pa.float64()) for key in asked]
+    return Output([list(key) for key in asked], pa.Table.from_arrays(columns, names=[f"v{n}" for n in range(len(asked))]))
+
+
+def check_task(study: Mapping[str, Any], names: Sequence[str], row: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the response of a world and what simulation of that world says, for every replica; model errors left out."""
+    prepared = _prepared(json.dumps(study, sort_keys=True))
+    kept = [(name, value) for name, value in zip(names, row, strict=True) if not name.startswith("stack.bands.")]
+    world = prepared.world([name for name, _ in kept], [value for _, value in kept])
+    table, inside = prepared.response.capacities(world)
+    found = []
+    for (service, hardware), replica in inside.items():
+        simulated = simulated_per_s(world, service, hardware, replica.curve.accelerators)
+        found.append({
+            "class": service.case, "model": service.model, "compressed": service.compressed, "accelerator": hardware,
+            "response_per_s": table.replicas[service, hardware].requests_per_s, "simulated_per_s": simulated,
+        })  # fmt: skip
+    return found
+
+
+class _Prepared:
+    """A study made ready once in each process."""
+
+    def __init__(self, study: Mapping[str, Any]) -> None:
+        self.horizon = read_horizon(study["horizon"])
+        spec = UncertaintySpec.model_validate(study["ranges"])
+        self.inputs = find_inputs(self.horizon, spec, study["replicates"])
+        self.response = Response(self.horizon, [Curve.from_json(each) for each in study["curves"]])
+        decided = {key: np.array(value, np.int64) for key, value in study["decided"].items()}
+        self.plan = Decided(**decided)
+
+    def world(self, names: Sequence[str], row: Sequence[float]) -> World:
+        return drawn_world(self.horizon, self.inputs, dict(zip(names, row, strict=False)))
+
+
+@functools.lru_cache(maxsize=2)
+def _prepared(text: str) -> _Prepared:
+    return _Prepared(json.loads(text))
+
+
+def asked_of(value: Sequence[Sequence[str]]) -> list[Asked]:
+    """Return the list of what was asked, as `worlds_task` returned it."""
+    return [Asked(*each) for each in value]
