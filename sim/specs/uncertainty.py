@@ -109,6 +109,9 @@ class UncertaintySpec(Document):
     correlations: tuple[CorrelationSpec, ...] = ()
     """What moves together; only numbers of one group may."""
 
+    unserved_price: Sourced[PositiveNumber]
+    """What a request that nothing serves costs, over the cheapest rent that would serve it [1]."""
+
     quantile_tolerance: Sourced[PositiveFraction]
     """Widest interval of a quantile over the distance from P10 to P90 at which samples are called enough [1]."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -76,15 +77,15 @@ def _requests(world: World, service: Service, rate_per_s: float, deployment: Dep
         reasoning = case.reasoning_share.value * output
         shorter = np.minimum(reasoning, method.c.value * np.maximum(reasoning, 1.0) ** method.b.value)
         output = np.maximum(1.0, np.rint(output - reasoning + shorter))
-    tokens = output.astype(np.int64)
-    longer = dataclasses.replace(trace, prompt_tokens=prompt, cached_tokens=cached, output_tokens=output.astype(np.int64))
-    return longer if longer.follows is not None else _without(longer, deployment.longest_request())
-
-
-def _without(trace: Trace, longest: int) -> Trace:
-    """Return the requests that a replica can hold."""
-    kept = np.flatnonzero(trace.prompt_tokens + trace.output_tokens <= longest)
-    columns = {each.name: getattr(trace, each.name) for each in dataclasses.fields(trace) if each.name != "classes"}
-    return dataclasses.replace(
-        trace, **{name: column if column is None else column[kept] for name, column in columns.items()}
+    longer = dataclasses.replace(
+        trace, prompt_tokens=prompt, cached_tokens=cached, output_tokens=output.astype(np.int64)
     )
+    if longer.follows is not None:
+        return longer
+    kept = np.flatnonzero(longer.prompt_tokens + longer.output_tokens <= deployment.longest_request())
+    changes: dict[str, Any] = {
+        each.name: getattr(longer, each.name)[kept]
+        for each in dataclasses.fields(longer)
+        if each.name != "classes" and getattr(longer, each.name) is not None
+    }
+    return dataclasses.replace(longer, **changes)

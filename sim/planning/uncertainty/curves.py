@@ -24,6 +24,7 @@ from sim.planning.coefficients import (
 )
 from sim.planning.horizon import Horizon
 from sim.planning.uncertainty.distributions import FloatArray
+from sim.specs.workload import ServiceLevelSpec
 
 NEVER_S = 1e9
 """Stands for the latency of requests that are never served, so that logarithms are finite [s]."""
@@ -56,6 +57,9 @@ class Curve:
 
     metrics: tuple[str, ...]
     """Their metrics, M."""
+
+    labels: tuple[str, ...]
+    """Their names as columns, as in `ttft_p95_s`, M."""
 
     values_s: FloatArray
     """Quantiles by set of requests, service level and load, never falling with load, shape (R, M, L) [s]."""
@@ -95,7 +99,13 @@ class Curve:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Return what `to_json` made."""
         arrays = {key: np.array(data[key], np.float64) for key in ("loads", "limits_s", "values_s")}
-        return cls(**{**data, **arrays, "service": Service(**data["service"]), "metrics": tuple(data["metrics"])})
+        return cls(**{**data, **arrays, "service": Service(**data["service"]), "metrics": tuple(data["metrics"]),
+                      "labels": tuple(data["labels"])})  # fmt: skip
+
+
+def label_of(level: ServiceLevelSpec) -> str:
+    """Return the name of a service level's latency, as in `ttft_p95_s`."""
+    return f"{level.metric}_p{100 * level.quantile:g}_s"
 
 
 def needed(table: CapacityTable) -> list[tuple[Service, str, Coefficient]]:
@@ -139,5 +149,5 @@ def simulate_curve(
     return Curve(
         service, hardware, coefficient.accelerators, coefficient.requests_per_s, coefficient.load, loads,
         np.array([level.limit for level in levels]), tuple(level.metric for level in levels),
-        np.maximum.accumulate(values, axis=2),
+        tuple(map(label_of, levels)), np.maximum.accumulate(values, axis=2),
     )  # fmt: skip

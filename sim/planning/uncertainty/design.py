@@ -153,7 +153,8 @@ def correlation_root(inputs: Sequence[Input], spec: UncertaintySpec) -> FloatArr
             [Problem("the correlations contradict each other", path="correlations",
                      remedy="Lower those of numbers that several entries name, or name each number in one entry.")]
         )  # fmt: skip
-    return np.linalg.cholesky(matrix + max(0.0, 1e-12 - smallest) * np.eye(len(inputs)))
+    positive = matrix + max(0.0, 1e-12 - smallest) * np.eye(len(inputs))
+    return np.asarray(np.linalg.cholesky(positive), np.float64)
 
 
 def _correlated(probability: FloatArray, root: FloatArray) -> FloatArray:

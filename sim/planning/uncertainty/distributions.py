@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
@@ -52,7 +54,8 @@ def quantile(
     if shape == "two_piece_lognormal":
         if not low > 0.0:
             raise ValueError(f"a log-normal holds for numbers above 0, got {low}")
-        return np.exp(quantile("two_piece_normal", given, *np.log([low, value, high]).tolist(), interval, tails))
+        ends = math.log(low), math.log(value), math.log(high)
+        return np.exp(quantile("two_piece_normal", given, *ends, interval, tails))
     if shape == "two_piece_normal":
         score = special.ndtri(np.clip(given, tails, 1.0 - tails)) / special.ndtri(0.5 * (1.0 + interval))
         return np.asarray(value + score * np.where(score < 0.0, value - low, high - value))

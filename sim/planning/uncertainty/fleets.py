@@ -30,9 +30,6 @@ class Decided:
     lead_months: IntArray
     """Lead times that the plan counted on, shape (H,) [months]."""
 
-    replicas: IntArray
-    """Replicas as planned, shape (H, S, T)."""
-
 
 @dataclass(frozen=True, eq=False)
 class WorldFleet:
@@ -57,7 +54,6 @@ def decided(fleet: Procurement, lead_months: IntArray) -> Decided:
         np.asarray(fleet.bought, np.int64),
         np.asarray(fleet.rent_started, np.int64),
         lead_months,
-        np.asarray(fleet.replicas, np.int64),
     )
 
 
@@ -156,20 +152,18 @@ def unserved_usd(market: Market, price: float) -> FloatArray:
     known = each[np.isfinite(each)]
     api = market.api_usd[np.isfinite(market.api_usd)]
     dearest = max([*known.tolist(), *api.tolist(), 1.0])
-    return price * np.where(np.isfinite(each), each, dearest)
+    return np.asarray(price * np.where(np.isfinite(each), each, dearest))
 
 
 def _solved(program: Program, least: FloatArray, most: FloatArray, unserved_price: float) -> WorldFleet:
-    """Return the cheapest fleet between some bounds; every demand row has a variable of its own for what is unserved."""
+    """Return the cheapest fleet between some bounds; every demand row has a variable for what is unserved."""
     market, index = program.market, program.index
     shape = market.demand_per_s.shape
     usd = np.broadcast_to(unserved_usd(market, unserved_price)[:, :, None] / shape[2], shape)
     rows = np.flatnonzero(np.isfinite(program.lower))
     # Rows are scaled: what is unserved counts in them as what is left to an API does.
     weights = np.asarray(program.constraints[rows, index["api"].ravel()]).ravel()
-    slack = sparse.csr_array(
-        (weights, (rows, np.arange(rows.size))), shape=(program.constraints.shape[0], rows.size)
-    )
+    slack = sparse.csr_array((weights, (rows, np.arange(rows.size))), shape=(program.constraints.shape[0], rows.size))
     priced_slack = (usd * market.discount[None, : shape[1], None]).ravel()
     cost = np.concatenate([program.cost, priced_slack])
     scale = max(1e-12, float(np.abs(cost).max()))

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.planning.capacities import CapacityTable, Service
+from sim.planning.coefficients import service_levels
 from sim.planning.demand import Demand
 from sim.planning.market import PlannedMarket, demands, planned_market
 from sim.planning.plan_rows import rent_by_accelerator
 from sim.planning.program import FloatArray
 from sim.planning.service_cost import HOURS_PER_MONTH, choices_in
 from sim.planning.terms import owning
+from sim.planning.uncertainty.curves import label_of
 from sim.planning.uncertainty.fleets import Decided, WorldFleet, cheapest_fleet, decided_fleet
 from sim.planning.uncertainty.response import ReplicaInWorld, Response
 from sim.planning.uncertainty.world import World
@@ -70,6 +72,7 @@ def outcomes(world: World, response: Response, plan: Decided, unserved_price: fl
     found.update(_fleet(planned, best, own, BEST))
     found.update(_fleet(planned, ours, own, PLAN))
     found[Asked("regret_usd", PLAN, ALL, ALL)] = ours.net_present_cost_usd - best.net_present_cost_usd
+    found[Asked("cost_over_best", PLAN, ALL, ALL)] = ours.net_present_cost_usd / best.net_present_cost_usd
     found.update(_extra_rent(planned, ours, plan))
     found.update(_latency(world, planned, ours, replicas))
     return found
@@ -184,17 +187,15 @@ def _latency(
         service = Service(stream.case, stream.model, *kept, compressed=False)
         for column, month in enumerate(planned.months):
             pace = speed(horizon, month, levers)
+            for level in service_levels(horizon, stream.case):
+                worst.setdefault(Asked(label_of(level), PLAN, stream.case, f"{month:%Y-%m}"), math.nan)
             for chip, name in enumerate(market.accelerators):
                 replica = replicas.get((service, name))
-                if replica is None:
-                    continue
-                for metric in replica.curve.metrics:
-                    worst.setdefault(Asked(f"{metric}_s", PLAN, stream.case, f"{month:%Y-%m}"), math.nan)
-                if count[chip, row, column] < 1e-6 or wanted[row, column] < 1e-9:
+                if replica is None or count[chip, row, column] < 1e-6 or wanted[row, column] < 1e-9:
                     continue
                 utilisation = float(min(1.0, wanted[row, column] / served[row, column]))
-                for metric, value in zip(replica.curve.metrics, replica.latency_s(utilisation, pace), strict=True):
-                    asked = Asked(f"{metric}_s", PLAN, stream.case, f"{month:%Y-%m}")
+                for label, value in zip(replica.curve.labels, replica.latency_s(utilisation, pace), strict=True):
+                    asked = Asked(label, PLAN, stream.case, f"{month:%Y-%m}")
                     worst[asked] = float(np.fmax(worst[asked], value))
     yield from worst.items()
 

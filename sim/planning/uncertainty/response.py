@@ -23,8 +23,8 @@ from sim.planning.uncertainty.world import World
 from sim.planning.usage import speed
 from sim.serving.capacity import RequestMix, request_mix, saturated_requests_per_s
 from sim.specs.errors import InputError
-from sim.specs.serving_stack import BandMetric
 from sim.specs.prefixes import HitFractionPrefix
+from sim.specs.serving_stack import BandMetric
 
 MOST_LEFT_OUT = 0.01
 """Share of a world's requests that may be too long for a replica before it is taken to serve none [1]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def sobol_indices(
     (1999); Iwanaga et al., Socio-Environmental Systems Modelling 4 (2022) for SALib.
 
     """
-    analyze = _salib()
+    analyze = require_salib()
     names = list(mixed)
     columns = np.column_stack([first, *(mixed[name] for name in names), second])
     usable = np.isfinite(columns).all(axis=1)
@@ -83,11 +84,12 @@ def sobol_indices(
     )  # fmt: skip
 
 
-def _salib():  # type: ignore[no-untyped-def]
+def require_salib() -> Any:
+    """Return SALib's analysis of Sobol indices; InputError where the extra is not installed."""
     try:
         from SALib.analyze.sobol import analyze
     except ImportError:
-        remedy = 'Install it: pip install "fleetcast[uncertainty]".'
+        remedy = 'Install it: pip install "fleetcast[uncertainty]", or ask for no indices with --pairs 0.'
         raise InputError([Problem("Sobol indices need the package SALib", value="SALib", remedy=remedy)]) from None
     return analyze
 

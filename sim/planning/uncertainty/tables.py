@@ -1,4 +1,4 @@
-"""The one list of columns of an uncertainty study: tables that a BI tool joins on input, metric, fleet, class, period."""
+"""The one list of columns of an uncertainty study: tables that a BI tool joins on what is asked and on inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAMPLE = Column("sample", "int64", "1", "Number of the world, from 0.")
 _INPUT = Column("input", "string", "1", "Document and path of the number, as in `economics.electricity`.")
 _ASKED = (
     Column("metric", "string", "1", "What is asked; its ending is its unit."),
-    Column("fleet", "string", "1", "`best`: the cheapest fleet of each world; `plan`: the decided one; `world`: neither."),
+    Column("fleet", "string", "1", "`best`: cheapest fleet of each world; `plan`: the decided one; `world`: neither."),
     Column("class", "string", "1", "Use case, or `all`."),
     Column("period", "string", "1", "Month, as 2027-06, or `all`."),
 )
@@ -67,8 +67,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("rank", "int64", "1", "1 for the input that moves the number most."),
         _INPUT,
         _GROUP,
-        Column("at_low", "float64", "see metric", "The number at the input's 10th percentile, all else as planned.", True),
-        Column("at_high", "float64", "see metric", "The number at its 90th percentile.", True),
+        Column("at_low", "float64", "see metric", "The number at the input's P10, all else as planned.", True),
+        Column("at_high", "float64", "see metric", "The number at its P90.", True),
         Column("base", "float64", "see metric", "The number when every input keeps its value.", True),
     ),
     "sobol": (

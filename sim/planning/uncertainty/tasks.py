@@ -27,9 +27,14 @@ from sim.specs.reading import RawDocument
 from sim.specs.uncertainty import UncertaintySpec
 
 
-def plain_horizon(horizon: Horizon) -> dict[str, Any]:
-    """Return what a worker needs to read the same horizon again, in JSON types."""
-    return {"file": horizon.raw.file, "data": _plain(horizon.raw.data), "fingerprints": dict(horizon.fingerprints)}
+def horizon_text(horizon: Horizon) -> str:
+    """Return what a worker needs to read the same horizon again, as JSON text.
+
+    Text, for arguments of tasks are sorted by key, and the order of accelerators and groups means something.
+    """
+    return json.dumps(
+        {"file": horizon.raw.file, "data": _plain(horizon.raw.data), "fingerprints": dict(horizon.fingerprints)}
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -44,8 +49,9 @@ def _text(key: object) -> str:
     return key.isoformat() if isinstance(key, datetime.date) else str(key)
 
 
-def read_horizon(plain: Mapping[str, Any]) -> Horizon:
-    """Return the horizon of `plain_horizon`, kept once it was read.
+@functools.lru_cache(maxsize=4)
+def read_horizon(text: str) -> Horizon:
+    """Return the horizon of `horizon_text`, kept once it was read.
 
     Raises
     ------
@@ -53,11 +59,6 @@ def read_horizon(plain: Mapping[str, Any]) -> Horizon:
         A document of the library is another one here than where the study was started.
 
     """
-    return _horizon(json.dumps(plain, sort_keys=True))
-
-
-@functools.lru_cache(maxsize=4)
-def _horizon(text: str) -> Horizon:
     plain = json.loads(text)
     library = default_library(beside=Path(plain["file"]))
     found = Horizon.resolve(RawDocument(plain["file"], plain["data"]), library)
@@ -68,7 +69,7 @@ def _horizon(text: str) -> Horizon:
 
 
 def curve_task(
-    horizon: Mapping[str, Any],
+    horizon: str,
     service: Mapping[str, Any],
     hardware: str,
     coefficient: Mapping[str, Any],
@@ -82,31 +83,33 @@ def curve_task(
     return curve.to_json()
 
 
-def worlds_task(study: Mapping[str, Any], names: Sequence[str], rows: Sequence[Sequence[float]]) -> Output:
+def worlds_task(study: str, names: Sequence[str], rows: Sequence[Sequence[float | None]]) -> Output:
     """Return what some worlds come to: a table with a row for each and a column for each thing asked.
 
     Parameters
     ----------
-    study : mapping
-        Horizon, ranges, curves, decided fleet and price of unserved demand, in JSON types.
+    study : str
+        Horizon, ranges, curves, decided fleet and price of unserved demand, as JSON text.
     names : sequence of str
         Drawn inputs.
     rows : sequence
-        Their numbers in every world; an empty row is the horizon as it stands.
+        Their numbers in every world; none where an input keeps its value.
 
     """
-    prepared = _prepared(json.dumps(study, sort_keys=True))
+    prepared = _prepared(study)
     found = [
-        outcomes(prepared.world(names, row), prepared.response, prepared.plan, study["unserved_price"]) for row in rows
+        outcomes(prepared.world(names, row), prepared.response, prepared.plan, prepared.unserved_price) for row in rows
     ]
     asked = list(found[0])
     columns = [pa.array([each[key] for each in found], pa.float64()) for key in asked]
-    return Output([list(key) for key in asked], pa.Table.from_arrays(columns, names=[f"v{n}" for n in range(len(asked))]))
+    return Output(
+        [list(key) for key in asked], pa.Table.from_arrays(columns, names=[f"v{n}" for n in range(len(asked))])
+    )
 
 
-def check_task(study: Mapping[str, Any], names: Sequence[str], row: Sequence[float]) -> list[dict[str, Any]]:
-    """Return the response of a world and what simulation of that world says, for every replica; model errors left out."""
-    prepared = _prepared(json.dumps(study, sort_keys=True))
+def check_task(study: str, names: Sequence[str], row: Sequence[float]) -> list[dict[str, Any]]:
+    """Return what replicas serve in a world by the response and by simulation; model errors are left out."""
+    prepared = _prepared(study)
     kept = [(name, value) for name, value in zip(names, row, strict=True) if not name.startswith("stack.bands.")]
     world = prepared.world([name for name, _ in kept], [value for _, value in kept])
     table, inside = prepared.response.capacities(world)
@@ -130,9 +133,11 @@ class _Prepared:
         self.response = Response(self.horizon, [Curve.from_json(each) for each in study["curves"]])
         decided = {key: np.array(value, np.int64) for key, value in study["decided"].items()}
         self.plan = Decided(**decided)
+        self.unserved_price = float(study["unserved_price"])
 
-    def world(self, names: Sequence[str], row: Sequence[float]) -> World:
-        return drawn_world(self.horizon, self.inputs, dict(zip(names, row, strict=False)))
+    def world(self, names: Sequence[str], row: Sequence[float | None]) -> World:
+        given = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        return drawn_world(self.horizon, self.inputs, given)
 
 
 @functools.lru_cache(maxsize=2)
