@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sim.planning.horizon import Horizon, load_horizon
     from sim.planning.plan import Plan, plan
     from sim.planning.sizing import size
+    from sim.planning.uncertainty.result import Uncertainty
+    from sim.planning.uncertainty.study import uncertainty
     from sim.results.result import Result
     from sim.simulation import simulate
     from sim.specs.errors import InputError
@@ -38,6 +40,7 @@ _HOMES = {
     "Result": ("sim.results.result", "Result"),
     "Scenario": ("sim.specs.resolved", "Scenario"),
     "Sweep": ("sim.execution.dataset", "Sweep"),
+    "Uncertainty": ("sim.planning.uncertainty.result", "Uncertainty"),
     "compare": ("sim.comparison", "compare"),
     "library": ("sim.specs.library", "default_library"),
     "load": ("sim.loading", "load"),
@@ -46,6 +49,7 @@ _HOMES = {
     "simulate": ("sim.simulation", "simulate"),
     "size": ("sim.planning.sizing", "size"),
     "sweep": ("sim.execution.sweep", "sweep"),
+    "uncertainty": ("sim.planning.uncertainty.study", "uncertainty"),
 }
 
 __all__ = [
@@ -56,6 +60,7 @@ __all__ = [
     "Result",
     "Scenario",
     "Sweep",
+    "Uncertainty",
     "__version__",
     "compare",
     "library",
@@ -65,6 +70,7 @@ __all__ = [
     "simulate",
     "size",
     "sweep",
+    "uncertainty",
 ]
 
 

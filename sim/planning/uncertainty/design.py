@@ -159,8 +159,8 @@ def correlation_root(inputs: Sequence[Input], spec: UncertaintySpec) -> FloatArr
 
 def _correlated(probability: FloatArray, root: FloatArray) -> FloatArray:
     """Return probabilities whose normal scores have the correlations; a row depends on that row alone."""
-    plain = np.all(root == np.eye(len(root)), axis=1)
-    tied = ~plain
+    beside = root - np.diag(np.diag(root))
+    tied = beside.any(axis=0) | beside.any(axis=1)
     scores = special.ndtri(probability[:, tied])
     found = probability.copy()
     # Summed term by term, so that a row has the same bits whatever other rows there are.

@@ -88,8 +88,9 @@ class Input:
     def at(self, probability: FloatArray, tails: float) -> FloatArray:
         """Return its numbers at some probabilities, within what the field may hold; whole ones are rounded."""
         found = quantile(self.shape, probability, self.low, self.value, self.high, self.interval, tails)
-        found = np.clip(found, self.least, self.most)
-        return np.rint(found) if self.kind in ("whole", "date") else found
+        if self.kind in ("whole", "date"):
+            return np.clip(np.rint(found), np.ceil(self.least), np.floor(self.most))
+        return np.clip(found, self.least, self.most)
 
 
 def find_inputs(horizon: Horizon, spec: UncertaintySpec, replicates: int = 1) -> tuple[Input, ...]:
