@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -30,6 +31,9 @@ FEWER_REPLICAS = 5
 REQUESTS_PER_REPLICA = 1200
 """Requests of a trial; a quarter of them warm up, which is about as many as a replica holds at a time."""
 
+RequestsOf = Callable[[Horizon, Service, float, int, int, float], Trace]
+"""Draws requests of a service: horizon, service, rate [requests/s], count, seed, share that is compressed."""
+
 SEED = 20_270
 """Seed of the trials; plans are rehearsed with another one."""
 
@@ -37,7 +41,7 @@ SEED = 20_270
 class SimulatedCapacities:
     """What replicas of a horizon serve, simulated when first asked for and kept."""
 
-    def __init__(self, horizon: Horizon, replicas: int = TRIAL_REPLICAS) -> None:
+    def __init__(self, horizon: Horizon, replicas: int = TRIAL_REPLICAS, requests: RequestsOf = requests_of) -> None:
         """Prepare to simulate.
 
         Parameters
@@ -46,9 +50,12 @@ class SimulatedCapacities:
             What is described.
         replicas : int
             Replicas that a trial's load takes at the least; what a replica serves is too low by up to one part in it.
+        requests : callable
+            Draws requests in place of `sim.planning.trials.requests_of`.
 
         """
         self.horizon = horizon
+        self._draw = requests
         self.replicas = replicas
         self._known: dict[tuple[Service, str], Coefficient] = {}
         self._means: dict[tuple[str, str], MeanTokens] = {}
@@ -93,7 +100,7 @@ class SimulatedCapacities:
         """Return mean prompt, cached and answer tokens of a use case, uncompressed [tokens]."""
         if (case, model) not in self._means:
             service = Service(case, model, True, True, True, False)
-            trace = requests_of(self.horizon, service, 1.0, REQUESTS, SEED, 0.0)
+            trace = self._draw(self.horizon, service, 1.0, REQUESTS, SEED, 0.0)
             columns = (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
             self._means[case, model] = MeanTokens(*(float(np.mean(each)) for each in columns))
         return self._means[case, model]
@@ -157,7 +164,7 @@ class SimulatedCapacities:
         key = (service.case, service.model, service.prefix_cached, service.compressed)
         if key not in self._traces:
             count = self.replicas * REQUESTS_PER_REPLICA
-            trace = requests_of(self.horizon, service, 1.0, count, SEED, float(service.compressed))
+            trace = self._draw(self.horizon, service, 1.0, count, SEED, float(service.compressed))
             start_s = WARM_UP * length_s(trace)
             counted = int((trace.arrival_ns >= start_s * NANOSECONDS).sum())
             self._traces[key] = trace, counted / (length_s(trace) - start_s)
@@ -202,7 +209,7 @@ class SimulatedCapacities:
             # The time of users and tools does not follow the rate: sessions are drawn at it, then put in slow motion.
             count = self.replicas * REQUESTS_PER_REPLICA
             real = rate_per_s * service.pace
-            trace = requests_of(self.horizon, service, real, count, SEED, float(service.compressed))
+            trace = self._draw(self.horizon, service, real, count, SEED, float(service.compressed))
             trace = sped_up(trace, 1.0 / service.pace)
         share = self.horizon.spec.use_cases[service.case].models[service.model]
         scenario = trial_scenario(self.horizon, service, hardware, layouts[0], length_s(trace))

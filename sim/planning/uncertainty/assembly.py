@@ -79,7 +79,10 @@ def assembled(
         "noise": arrow("noise", _noise(name, asked, indices, parts, horizon)),
         "response": arrow("response", response),
     }
-    distances = np.abs(response["simulated_per_s"] / response["response_per_s"] - 1.0) if len(response) else None
+    distances: pd.Series[float] | None = None
+    if len(response):
+        larger = np.maximum(response["simulated_per_s"], response["response_per_s"])
+        distances = (response["simulated_per_s"] - response["response_per_s"]).abs() / larger
     flags = _flags(asked, fans, enough, headlines, indices, spec, settings)
     if distances is not None and float(distances.median()) > MOST_OFF:
         flags.append(f"response_off: the median distance from simulation is {float(distances.median()):.0%}")
@@ -288,13 +291,9 @@ def _noise(
 
 
 def _response(name: str, checks: Sequence[Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
-    rows = [
-        {"study_id": name, "sample": sample, **{key: value for key, value in each.items() if key != "compressed"}}
-        for sample, found in enumerate(checks)
-        for each in found
-        if not each["compressed"]
-    ]
-    columns = ["study_id", "sample", "class", "model", "accelerator", "response_per_s", "simulated_per_s"]
+    rows = [{"study_id": name, "sample": sample, **each} for sample, found in enumerate(checks) for each in found]
+    columns = ["study_id", "sample", "class", "model", "compressed", "pace", "accelerator"]
+    columns += ["response_per_s", "simulated_per_s"]
     return pd.DataFrame(rows, columns=columns)
 
 

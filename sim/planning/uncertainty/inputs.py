@@ -147,6 +147,7 @@ def _everything(horizon: Horizon) -> Iterator[tuple[Place, Any]]:
         ("hardware", horizon.hardware),
         ("model", horizon.models),
         ("workload", horizon.workloads),
+        ("compression", horizon.methods),
     )
     for kind, specs in documents:
         for name, spec in specs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -9,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.planning.capacities import CapacityTable, Service
-from sim.planning.coefficients import service_levels
 from sim.planning.demand import Demand
 from sim.planning.market import PlannedMarket, demands, planned_market
 from sim.planning.plan_rows import rent_by_accelerator
 from sim.planning.program import FloatArray
 from sim.planning.service_cost import HOURS_PER_MONTH, choices_in
 from sim.planning.terms import owning
+from sim.planning.trials import service_levels
 from sim.planning.uncertainty.curves import label_of
 from sim.planning.uncertainty.fleets import Decided, WorldFleet, cheapest_fleet, decided_fleet
 from sim.planning.uncertainty.response import ReplicaInWorld, Response
 from sim.planning.uncertainty.world import World
-from sim.planning.usage import speed
+from sim.planning.usage import pace
 
 BEST, PLAN, WORLD = "best", "plan", "world"
 """Which fleet a number is about: the cheapest of the world, the decided one, or none."""
@@ -184,20 +185,32 @@ def _latency(
     wanted = (market.demand_per_s - ours.fleet.api_per_s - ours.unserved_per_s).max(axis=2)
     worst: dict[Asked, float] = {}
     for row, stream in enumerate(planned.streams):
-        service = Service(stream.case, stream.model, *kept, compressed=False)
         for column, month in enumerate(planned.months):
-            pace = speed(horizon, month, levers)
             for level in service_levels(horizon, stream.case):
                 worst.setdefault(Asked(label_of(level), PLAN, stream.case, f"{month:%Y-%m}"), math.nan)
             for chip, name in enumerate(market.accelerators):
-                replica = replicas.get((service, name))
+                quickness = pace(horizon, name, month, levers)
+                replica = _slower(replicas, Service(stream.case, stream.model, *kept, False, quickness), name)
                 if replica is None or count[chip, row, column] < 1e-6 or wanted[row, column] < 1e-9:
                     continue
                 utilisation = float(min(1.0, wanted[row, column] / served[row, column]))
-                for label, value in zip(replica.curve.labels, replica.latency_s(utilisation, pace), strict=True):
+                for label, value in zip(replica.curve.labels, replica.latency_s(utilisation, quickness), strict=True):
                     asked = Asked(label, PLAN, stream.case, f"{month:%Y-%m}")
                     worst[asked] = float(np.fmax(worst[asked], value))
     yield from worst.items()
+
+
+def _slower(
+    replicas: Mapping[tuple[Service, str], ReplicaInWorld], service: Service, hardware: str
+) -> ReplicaInWorld | None:
+    """Return a replica at the pace asked for or the next slower one, whose load the plan takes."""
+    same = {
+        each.pace: found for (each, name), found in replicas.items()
+        if name == hardware and dataclasses.replace(each, pace=service.pace) == service
+    }  # fmt: skip
+    if not same:
+        return None
+    return same[max((each for each in same if each <= service.pace), default=min(same))]
 
 
 def months_in_words(start_month: str, months: float) -> str:

@@ -8,19 +8,23 @@ latencies that are so much longer. `sim.planning.uncertainty.check` compares thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from sim.demand.trace import Trace
 from sim.planning.capacities import CapacityTable, Coefficient, MeanTokens, Service
-from sim.planning.coefficients import REQUESTS, SEED, SimulatedCapacities, requests_of
+from sim.planning.coefficients import REQUESTS, SEED, SimulatedCapacities
 from sim.planning.horizon import Horizon
-from sim.planning.uncertainty.curves import Curve
+from sim.planning.trials import requests_of
+from sim.planning.uncertainty.curves import Curve, Setup
 from sim.planning.uncertainty.distributions import FloatArray
+from sim.planning.uncertainty.lengths import compressed, stretched
 from sim.planning.uncertainty.world import World
-from sim.planning.usage import speed
+from sim.planning.usage import paces
 from sim.serving.capacity import RequestMix, request_mix, saturated_requests_per_s
 from sim.specs.errors import InputError
 from sim.specs.prefixes import HitFractionPrefix
@@ -29,24 +33,8 @@ from sim.specs.serving_stack import BandMetric
 MOST_LEFT_OUT = 0.01
 """Share of a world's requests that may be too long for a replica before it is taken to serve none [1]."""
 
-
-@dataclass(frozen=True, eq=False)
-class Lengths:
-    """Tokens of sampled requests."""
-
-    prompt: FloatArray
-    """Prompt, cached part included, shape (n,) [tokens]."""
-
-    cached: FloatArray
-    """Cached part, shape (n,) [tokens]."""
-
-    output: FloatArray
-    """Answer, shape (n,) [tokens]."""
-
-    def mix(self, kept: npt.NDArray[np.bool_] | None = None, window: int = 0) -> RequestMix:
-        """Return the means of some of the requests, all by default."""
-        chosen = slice(None) if kept is None else kept
-        return request_mix(self.prompt[chosen], self.cached[chosen], self.output[chosen], window)
+METRICS: tuple[BandMetric, ...] = ("throughput", "tpot", "e2e", "ttft")
+NOTHING = Coefficient(0, 0.0, 0.0, "serves nothing in this world")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +48,7 @@ class ReplicaInWorld:
     """Largest load that keeps the service levels there [1]."""
 
     slower: FloatArray
-    """Factor on the simulated latency of each service level, software progress left out, shape (M,) [1]."""
+    """Factor on the simulated latency of each service level, at the calibrated pace, shape (M,) [1]."""
 
     replicate: int
     """Which set of requests holds."""
@@ -70,157 +58,170 @@ class ReplicaInWorld:
         return self.curve.latency_s(self.replicate, utilisation * self.load) * self.slower / pace
 
 
+@dataclass(frozen=True, eq=False)
+class _Stretch:
+    """How a setup changes from the horizon to a world."""
+
+    capacity: float
+    """Saturation there over that of the horizon [1]."""
+
+    slower: FloatArray
+    """Factor on the latency of each service level, shape (M,) [1]."""
+
+
 class Response:
     """What replicas serve in any world of a horizon; keeps what is the same in all of them."""
 
-    def __init__(self, horizon: Horizon, curves: Sequence[Curve]) -> None:
+    def __init__(self, horizon: Horizon, table: CapacityTable, curves: Sequence[Curve]) -> None:
         """Prepare the response.
 
         Parameters
         ----------
         horizon : Horizon
             The horizon as it stands.
+        table : CapacityTable
+            What replicas serve in it, by simulation.
         curves : sequence of Curve
-            Curves of all replicas that the plan knows.
+            Curves of everything that serves in the table.
 
         """
         self.horizon = horizon
-        self.curves = tuple(curves)
-        self._simulated = SimulatedCapacities(horizon)
-        self._lengths: dict[tuple[str, str, bool], Lengths] = {}
-        self._saturated: dict[tuple[Service, str], float] = {}
-        for curve in self.curves:
-            deployment = self._simulated.deployment(curve.service, curve.hardware, curve.accelerators)
-            plain = self._compressed(horizon, curve.service, self._sampled(curve.service))
-            rate = saturated_requests_per_s(deployment, plain.mix(window=deployment.window))
-            self._saturated[curve.service, curve.hardware] = rate
+        self.table = table
+        self.curves = {each.setup: each for each in curves}
+        self._traces: dict[tuple[str, str, bool], Trace] = {}
+        self._saturated: dict[Setup, tuple[float, RequestMix]] = {}
+        simulated = SimulatedCapacities(horizon)
+        for setup in self.curves:
+            deployment = simulated.deployment(setup.service, setup.hardware, setup.layout, setup.max_sequences)
+            mix = _mix(self._requests(horizon, setup.service, self._sampled(setup.service)), deployment.window)
+            self._saturated[setup] = saturated_requests_per_s(deployment, mix), mix
 
     def capacities(self, world: World) -> tuple[CapacityTable, dict[tuple[Service, str], ReplicaInWorld]]:
         """Return what replicas serve in a world, and what their latencies are made of.
 
-            load      = plan's load x x(r) / x0(1),  x(r) the largest load on the curve at latencies r times as long
-            served    = load x mean-field saturation of the world x measured over predicted throughput
-            r(ttft)   = tau x uncached prompt over that of the plan
-            r(tpot)   = tau
-            r(e2e)    = tau x work of a request over that of the plan
+            served   = plan's x (saturation of the world over the plan's) x (largest load over the plan's)
+                       x measured over predicted throughput
+            r(ttft)  = tau x uncached prompt over that of the plan
+            r(tpot)  = tau
+            r(e2e)   = tau x work of a request over that of the plan
 
-        each r times measured over predicted latency. Progress of software until planning begins may make up for a
-        slower world, never for more than the plan's own load.
+        with r the factor on a latency, times measured over predicted latency, and the largest loads read off the curve
+        at limits of r / pace. A pace that the plan has not simulated takes the coefficient of the nearest one.
         """
-        table: dict[tuple[Service, str], Coefficient] = {}
-        inside: dict[tuple[Service, str], ReplicaInWorld] = {}
         simulated = SimulatedCapacities(world.horizon)
-        pace = max(1.0, speed(world.horizon, world.horizon.spec.plan_from, world.horizon.levers))
-        lengths: dict[Service, tuple[Lengths, Lengths]] = {}
-        for curve in self.curves:
-            key = (curve.service, curve.hardware)
-            if curve.service not in lengths:
-                before = self._compressed(self.horizon, curve.service, self._sampled(curve.service))
-                after = self._compressed(world.horizon, curve.service, self._stretched(world, curve.service))
-                lengths[curve.service] = before, after
-            found = self._replica(world, simulated, curve, pace, *lengths[curve.service])
-            if found is None:
-                table[key] = Coefficient(0, 0.0, 0.0, "does not serve this world's requests")
+        traces: dict[Service, Trace] = {}
+        changes: dict[Setup, _Stretch | None] = {}
+        found: dict[tuple[Service, str], Coefficient] = {}
+        inside: dict[tuple[Service, str], ReplicaInWorld] = {}
+        for service, hardware in self._asked(world):
+            nearest = self._nearest(service, hardware)
+            base = self.table.replicas[nearest, hardware]
+            found[service, hardware] = NOTHING
+            if not base.accelerators:
                 continue
-            table[key], inside[key] = found
-        return CapacityTable(self._with_idle(table), self._means(world)), inside
+            plain = dataclasses.replace(service, pace=1.0)
+            setup = Setup(plain, hardware, base.layout, base.max_sequences)
+            if plain not in traces:
+                traces[plain] = self._requests(world.horizon, plain, self._stretched(world, plain))
+            if setup not in changes:
+                changes[setup] = self._change(world, simulated, setup, traces[plain])
+            change = changes[setup]
+            if change is not None:
+                answer = self._answer(world, service, nearest, base, self.curves[setup], change)
+                if answer is not None:
+                    found[service, hardware], inside[service, hardware] = answer
+        return CapacityTable(found, self._means(world)), inside
 
-    def _replica(
-        self,
-        world: World,
-        simulated: SimulatedCapacities,
-        curve: Curve,
-        pace: float,
-        before: Lengths,
-        after: Lengths,
+    def _asked(self, world: World) -> Iterable[tuple[Service, str]]:
+        """Yield everything of the plan's table at the paces of a world."""
+        plain = dict.fromkeys((dataclasses.replace(service, pace=1.0), name) for service, name in self.table.replicas)
+        by_name = {name: paces(world.horizon, name) for _, name in plain}
+        for service, name in plain:
+            for pace in by_name[name]:
+                yield dataclasses.replace(service, pace=pace), name
+
+    def _nearest(self, service: Service, hardware: str) -> Service:
+        """Return the service at the pace of the plan's table that is nearest."""
+        known = [
+            each for each, name in self.table.replicas
+            if name == hardware and dataclasses.replace(each, pace=service.pace) == service
+        ]  # fmt: skip
+        return min(known, key=lambda each: abs(math.log(each.pace / service.pace)))
+
+    def _answer(
+        self, world: World, service: Service, nearest: Service, base: Coefficient, curve: Curve, change: _Stretch
     ) -> tuple[Coefficient, ReplicaInWorld] | None:
+        errors = {metric: world.errors.get((metric, curve.setup.hardware), 1.0) for metric in METRICS}
+        wrong = np.array([errors[metric] for metric in curve.metrics])  # type: ignore[index]
+        slower = change.slower * wrong
+        then = curve.largest_load(0, np.ones_like(slower) / nearest.pace)
+        now = curve.largest_load(world.replicate, slower / service.pace)
+        if now <= 0.0:
+            return None
+        target = self.horizon.spec.target_load.value
+        # What the plan found by sizing may hold at a load that the curve has just below its first limit.
+        rise = min(now / then if then > 0.0 else 1.0, max(1.0, target / base.load))
+        load = base.load * rise
+        served = base.requests_per_s * change.capacity * rise * errors["throughput"]
+        coefficient = dataclasses.replace(base, requests_per_s=served, load=load, reason="mean field in a drawn world")
+        return coefficient, ReplicaInWorld(curve, load, slower, world.replicate)
+
+    def _change(self, world: World, simulated: SimulatedCapacities, setup: Setup, trace: Trace) -> _Stretch | None:
         try:
-            deployment = simulated.deployment(curve.service, curve.hardware, curve.accelerators)
+            deployment = simulated.deployment(setup.service, setup.hardware, setup.layout, setup.max_sequences)
         except InputError:
             return None
-        kept = after.prompt + after.output <= deployment.longest_request()
-        if float(kept.mean()) < 1.0 - MOST_LEFT_OUT:
+        fits = trace.prompt_tokens + trace.output_tokens <= deployment.longest_request()
+        if float(fits.mean()) < 1.0 - MOST_LEFT_OUT:
             return None
-        then = self._saturated[curve.service, curve.hardware]
-        same = saturated_requests_per_s(deployment, before.mix(window=deployment.window))
-        mix = after.mix(kept, deployment.window)
-        now = saturated_requests_per_s(deployment, mix)
-        uncached = mix.uncached_tokens / before.mix().uncached_tokens
-        work = {"ttft": then / same * uncached, "tpot": then / same, "e2e": then / now}
-        errors = {metric: world.errors.get((metric, curve.hardware), 1.0) for metric in _METRICS}
-        slower = np.array([work[metric] * errors[metric] for metric in curve.metrics])  # type: ignore[index]
-        left = np.where(slower > 1.0, np.maximum(1.0, slower / pace), slower)
-        unlimited = curve.largest_load(0, np.ones_like(slower))
-        load = curve.load * curve.largest_load(world.replicate, left) / unlimited if unlimited > 0.0 else 0.0
-        load = min(load, self.horizon.spec.target_load.value)
-        if load <= 0.0:
-            return None
-        served = load * now * errors["throughput"]
-        return (
-            Coefficient(curve.accelerators, served, load, "mean field in a drawn world"),
-            ReplicaInWorld(curve, load, slower, world.replicate),
-        )
+        then, before = self._saturated[setup]
+        after = _mix(trace.rows(np.flatnonzero(fits)) if not fits.all() else trace, deployment.window)
+        same = saturated_requests_per_s(deployment, before)
+        now = saturated_requests_per_s(deployment, after)
+        work = {
+            "ttft": then / same * after.uncached_tokens / before.uncached_tokens,
+            "tpot": then / same,
+            "e2e": then / now,
+        }
+        return _Stretch(now / then, np.array([work[metric] for metric in self.curves[setup].metrics]))
 
-    def _sampled(self, service: Service) -> Lengths:
+    def _sampled(self, service: Service) -> Trace:
         """Return requests of the horizon as it stands, before compression."""
         key = (service.case, service.model, service.prefix_cached)
-        if key not in self._lengths:
-            trace = requests_of(self.horizon, service, 1.0, REQUESTS, SEED, 0.0)
-            columns = (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
-            self._lengths[key] = Lengths(*(each.astype(np.float64) for each in columns))
-        return self._lengths[key]
+        if key not in self._traces:
+            self._traces[key] = requests_of(self.horizon, service, 1.0, REQUESTS, SEED, 0.0)
+        return self._traces[key]
 
-    def _stretched(self, world: World, service: Service) -> Lengths:
-        """Return the same requests with a world's lengths and hits of the prefix cache, none beyond the context."""
-        plain = self._sampled(service)
-        case = self.horizon.spec.use_cases[service.case]
-        longer = world.lengths.get((case.workload, "prompt_tokens"), 1.0)
-        prompt = np.maximum(1.0, np.rint(plain.prompt * longer))
-        output = np.maximum(1.0, np.rint(plain.output * world.lengths.get((case.workload, "output_tokens"), 1.0)))
-        hits = _hit_fraction(world.horizon, case.workload) / max(1e-12, _hit_fraction(self.horizon, case.workload))
-        cached = np.minimum(np.rint(plain.cached * longer * hits), prompt - 1.0)
-        context = self.horizon.models[case.models[service.model].model].architecture.context_length
-        kept = prompt + output <= context
-        return Lengths(prompt[kept], cached[kept], output[kept])
+    def _stretched(self, world: World, service: Service) -> Trace:
+        """Return the same requests with a world's lengths and hits of the prefix cache."""
+        trace = self._sampled(service)
+        workload = self.horizon.spec.use_cases[service.case].workload
+        hits, before = _hit_fraction(world.horizon, workload), _hit_fraction(self.horizon, workload)
+        if hits != before and before > 0.0 and service.prefix_cached:
+            cached = np.minimum(
+                np.rint(trace.cached_tokens * (hits / before)).astype(np.int64), trace.prompt_tokens - 1
+            )
+            trace = dataclasses.replace(trace, cached_tokens=cached)
+        return stretched(world, service, trace)
 
-    def _compressed(self, horizon: Horizon, service: Service, plain: Lengths) -> Lengths:
-        """Return requests as a service answers them: all reasoning compressed where the service says so."""
-        case = horizon.spec.use_cases[service.case]
-        if not service.compressed or case.compression is None:
-            return plain
-        method = horizon.spec.compression[case.compression]
-        reasoning = case.reasoning_share.value * plain.output
-        shorter = np.minimum(reasoning, method.c.value * np.maximum(reasoning, 1.0) ** method.b.value)
-        return Lengths(plain.prompt, plain.cached, np.maximum(1.0, np.rint(plain.output - reasoning + shorter)))
+    def _requests(self, horizon: Horizon, service: Service, trace: Trace) -> Trace:
+        return compressed(horizon, service, trace, float(service.compressed), SEED)
 
     def _means(self, world: World) -> dict[tuple[str, str], MeanTokens]:
         """Return mean tokens by use case and model, which API prices take."""
         found = {}
-        for case, described in self.horizon.spec.use_cases.items():
-            for model in described.models:
-                each = self._stretched(world, Service(case, model, True, True, True, False))
-                found[case, model] = MeanTokens(
-                    float(each.prompt.mean()), float(each.cached.mean()), float(each.output.mean())
-                )
+        for case, model in self.table.means:
+            trace = self._stretched(world, Service(case, model, True, True, True, False))
+            columns = (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
+            found[case, model] = MeanTokens(*(float(each.mean()) for each in columns))
         return found
 
-    def _with_idle(self, table: dict[tuple[Service, str], Coefficient]) -> dict[tuple[Service, str], Coefficient]:
-        """Return the table with everything that serves nothing in the horizon as it stands."""
-        spec, levers = self.horizon.spec, self.horizon.levers
-        kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
-        nothing = Coefficient(0, 0.0, 0.0, "serves nothing in the plan")
-        for case, described in spec.use_cases.items():
-            for model in described.models:
-                for hardware in spec.hardware:
-                    for compressed in (False, True):
-                        table.setdefault((Service(case, model, *kept, compressed), hardware), nothing)
-        return table
 
-
-_METRICS: tuple[BandMetric, ...] = ("throughput", "tpot", "e2e", "ttft")
+def _mix(trace: Trace, window: int) -> RequestMix:
+    return request_mix(trace.prompt_tokens, trace.cached_tokens, trace.output_tokens, window)
 
 
 def _hit_fraction(horizon: Horizon, workload: str) -> float:
-    """Return the share of a prompt that a prefix cache is assumed to hold; 1 where it is stated in tokens or not."""
+    """Return the share of a prompt that a prefix cache is assumed to hold; 1 where it is not stated as a share."""
     prefix = horizon.workloads[workload].prefix
     return prefix.fraction.value if isinstance(prefix, HitFractionPrefix) else 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,14 +18,14 @@ from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.evaluation import Evaluation, evaluate
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.uncertainty.assembly import Evaluated, assembled
-from sim.planning.uncertainty.curves import needed
+from sim.planning.uncertainty.curves import setups
 from sim.planning.uncertainty.design import Design, Method, design
 from sim.planning.uncertainty.distributions import FloatArray
 from sim.planning.uncertainty.inputs import REPLICATE, Input, find_inputs
 from sim.planning.uncertainty.outcomes import Asked
 from sim.planning.uncertainty.result import Uncertainty
 from sim.planning.uncertainty.sensitivity import require_salib
-from sim.planning.uncertainty.tasks import asked_of, check_task, curve_task, horizon_text, worlds_task
+from sim.planning.uncertainty.tasks import asked_of, check_task, curve_task, horizon_text, plain_table, worlds_task
 from sim.specs.errors import InputError, Problem
 from sim.specs.library import default_library
 from sim.specs.uncertainty import UncertaintySpec
@@ -38,7 +37,6 @@ DEFAULT_RANGES = "stated-ranges"
 GAP = 0.01
 """Relative distance to the proven bound at which the plan that is looked at is decided [1]."""
 
-LIMIT_S = 120.0
 WORLDS_PER_TASK = 20
 LOW, HIGH = 0.1, 0.9
 """Probabilities at which the tornado puts one input after the other."""
@@ -126,17 +124,17 @@ def uncertainty(
             "replicas simulated", 0.02, 0.1,
             [
                 make_task(curve_task, {
-                    "horizon": text, "service": dataclasses.asdict(service), "hardware": hardware,
-                    "coefficient": dataclasses.asdict(each), "replicates": chosen.replicates, "seed": chosen.seed,
+                    "horizon": text, "setup": each.to_json(), "replicates": chosen.replicates, "seed": chosen.seed,
                 })
-                for service, hardware, each in needed(table)
+                for each in setups(table)
             ],
         )  # fmt: skip
         study = json.dumps({
             "horizon": text,
             "ranges": found.raw.data,
             "replicates": chosen.replicates,
-            "curves": [value for value, _ in curves],
+            "table": plain_table(table),
+                "curves": [value for value, _ in curves],
             "decided": _decided(given, plan),
             "unserved_price": spec.unserved_price.value,
         })  # fmt: skip
@@ -154,7 +152,7 @@ def uncertainty(
 
 
 def _planned(horizon: Horizon, table: Any) -> Evaluation:
-    plan = evaluate(horizon, table, gap=GAP, limit_s=LIMIT_S)
+    plan = evaluate(horizon, table, gap=GAP)
     if not plan.feasible:
         raise InputError(
             [Problem("has no plan at its own numbers, so there is none to look at", value=horizon.spec.name,

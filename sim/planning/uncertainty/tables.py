@@ -99,8 +99,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("class", "string", "1", "Use case."),
         Column("model", "string", "1", "Key of the model."),
         Column("accelerator", "string", "1", "Hardware profile."),
-        Column("response_per_s", "float64", "requests/s", "What a replica was taken to serve in that world."),
-        Column("simulated_per_s", "float64", "requests/s", "What it serves by simulation of that world."),
+        Column("compressed", "bool", "1", "Whether all reasoning is compressed."),
+        Column("pace", "float64", "1", "Speed of steps over the calibration, for the room below the limits."),
+        Column("response_per_s", "float64", "requests/s", "What an accelerator was taken to serve in that world."),
+        Column("simulated_per_s", "float64", "requests/s", "What it serves by simulation and sizing of that world."),
     ),
 }
 """Table -> columns."""

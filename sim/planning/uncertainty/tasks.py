@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import json
@@ -13,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from sim.execution.task import Output
-from sim.planning.capacities import Coefficient, Service
+from sim.planning.capacities import CapacityTable, Coefficient, MeanTokens, Service
 from sim.planning.horizon import Horizon
-from sim.planning.uncertainty.check import simulated_per_s
-from sim.planning.uncertainty.curves import Curve, simulate_curve
+from sim.planning.uncertainty.check import compared
+from sim.planning.uncertainty.curves import Curve, Setup, simulate_curve
 from sim.planning.uncertainty.fleets import Decided
 from sim.planning.uncertainty.inputs import find_inputs
 from sim.planning.uncertainty.outcomes import Asked, outcomes
 from sim.planning.uncertainty.response import Response
 from sim.planning.uncertainty.world import World, drawn_world
+from sim.specs.fleet import ParallelismSpec
 from sim.specs.library import default_library
 from sim.specs.reading import RawDocument
 from sim.specs.uncertainty import UncertaintySpec
@@ -68,19 +70,29 @@ def read_horizon(text: str) -> Horizon:
     return found
 
 
-def curve_task(
-    horizon: str,
-    service: Mapping[str, Any],
-    hardware: str,
-    coefficient: Mapping[str, Any],
-    replicates: int,
-    seed: int,
-) -> dict[str, Any]:
+def plain_table(table: CapacityTable) -> dict[str, Any]:
+    """Return what replicas serve in JSON types."""
+    rows = [
+        [dataclasses.asdict(service), hardware, {**each.__dict__, "layout": each.layout.model_dump()}]
+        for (service, hardware), each in table.replicas.items()
+    ]
+    return {"replicas": rows, "means": [[*key, *means] for key, means in table.means.items()]}
+
+
+def read_table(plain: Mapping[str, Any]) -> CapacityTable:
+    """Return the table of `plain_table`."""
+    replicas = {
+        (Service(**service), hardware): Coefficient(
+            **{**each, "layout": ParallelismSpec.model_validate(each["layout"])}
+        )
+        for service, hardware, each in plain["replicas"]
+    }
+    return CapacityTable(replicas, {(case, model): MeanTokens(*means) for case, model, *means in plain["means"]})
+
+
+def curve_task(horizon: str, setup: Mapping[str, Any], replicates: int, seed: int) -> dict[str, Any]:
     """Return the curve of one replica in JSON types; parameters as `simulate_curve`."""
-    curve = simulate_curve(
-        read_horizon(horizon), Service(**service), hardware, Coefficient(**coefficient), replicates, seed
-    )
-    return curve.to_json()
+    return simulate_curve(read_horizon(horizon), Setup.from_json(setup), replicates, seed).to_json()
 
 
 def worlds_task(study: str, names: Sequence[str], rows: Sequence[Sequence[float | None]]) -> Output:
@@ -110,17 +122,14 @@ def worlds_task(study: str, names: Sequence[str], rows: Sequence[Sequence[float 
 def check_task(study: str, names: Sequence[str], row: Sequence[float]) -> list[dict[str, Any]]:
     """Return what replicas serve in a world by the response and by simulation; model errors are left out."""
     prepared = _prepared(study)
-    kept = [(name, value) for name, value in zip(names, row, strict=True) if not name.startswith("stack.bands.")]
-    world = prepared.world([name for name, _ in kept], [value for _, value in kept])
-    table, inside = prepared.response.capacities(world)
-    found = []
-    for (service, hardware), replica in inside.items():
-        simulated = simulated_per_s(world, service, hardware, replica.curve.accelerators)
-        found.append({
-            "class": service.case, "model": service.model, "compressed": service.compressed, "accelerator": hardware,
-            "response_per_s": table.replicas[service, hardware].requests_per_s, "simulated_per_s": simulated,
-        })  # fmt: skip
-    return found
+    return [
+        {
+            "class": service.case, "model": service.model, "compressed": service.compressed, "pace": service.pace,
+            "accelerator": hardware, "response_per_s": answer.requests_per_s / max(1, answer.accelerators),
+            "simulated_per_s": simulated.requests_per_s / max(1, simulated.accelerators),
+        }
+        for service, hardware, answer, simulated in compared(prepared.response, prepared.world(names, row))
+    ]  # fmt: skip
 
 
 class _Prepared:
@@ -130,7 +139,8 @@ class _Prepared:
         self.horizon = read_horizon(study["horizon"])
         spec = UncertaintySpec.model_validate(study["ranges"])
         self.inputs = find_inputs(self.horizon, spec, study["replicates"])
-        self.response = Response(self.horizon, [Curve.from_json(each) for each in study["curves"]])
+        table = read_table(study["table"])
+        self.response = Response(self.horizon, table, [Curve.from_json(each) for each in study["curves"]])
         decided = {key: np.array(value, np.int64) for key, value in study["decided"].items()}
         self.plan = Decided(**decided)
         self.unserved_price = float(study["unserved_price"])

@@ -45,8 +45,9 @@ def few_ranges(ranges: UncertaintySpec, tmp_path_factory: pytest.TempPathFactory
     data["name"] = "few-ranges"
     left_out = [
         "stack.step_time.*", "stack.families.*", "stack.bands.t?ot.*", "stack.bands.ttft.*", "economics.api.*",
-        "economics.[a-df-z]*", "economics.hardware.*", "horizon.use_cases.*.[e-u]*", "horizon.resale", "hardware.*.power.*",
-        "hardware.*.memory.*", "hardware.*.peak.*", "hardware.*.reliability.*", "hardware.*.on_demand",
+        "economics.[a-df-z]*", "economics.hardware.*", "horizon.use_cases.*.[e-u]*", "horizon.resale",
+        "hardware.*.power.*", "hardware.*.memory.*", "hardware.*.peak.*",
+        "hardware.*.reliability.*", "hardware.*.on_demand",
         "hardware.*.reserved_1_year", "horizon.compression.*", "horizon.hardware.*", "horizon.*_change.*",
     ]  # fmt: skip
     data["not_drawn"].append({"paths": left_out, "reason": "A short study."})

@@ -30,6 +30,7 @@ def stated(horizon: Horizon) -> set[str]:
     found |= set(ranged("stack", library.read("serving_stack", spec.serving_stack)[0].data))
     for kind, names in (
         ("hardware", horizon.hardware), ("model", horizon.models), ("workload", horizon.workloads),
+        ("compression", horizon.methods),
     ):  # fmt: skip
         for name in names:
             found |= set(ranged(f"{kind}.{name}", library.read(kind, name)[0].data))

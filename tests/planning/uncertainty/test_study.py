@@ -111,7 +111,7 @@ def test_too_few_worlds_are_flagged_and_said(study: Uncertainty) -> None:
 def test_the_response_was_checked_against_simulation(study: Uncertainty) -> None:
     rows = study.table("response")
     assert len(rows) == study.manifest["response"]["replicas"] > 1
-    assert study.manifest["response"]["median"] < 0.05
+    assert study.manifest["response"]["median"] < 0.1
 
 
 def test_viability_is_a_month_or_never(study: Uncertainty) -> None:
