@@ -19,10 +19,10 @@ from sim.planning.program import FloatArray, Program
 STRENGTHS = (0.05, 0.1, 0.2, 0.35, 0.6)
 """Relative changes of price that are tried; the largest that keeps within the slack is taken [1]."""
 
-TRIES = 2
-"""Whole fleets that are tried in a direction: at that change of price, and at the next smaller one."""
+ROOM = 0.6
+"""Part of the slack that fractions of systems may take: whole ones come on top [1]."""
 
-CANDIDATE_GAP = 0.01
+CANDIDATE_GAP = 0.02
 """Gap at which a candidate is taken [1]."""
 
 
@@ -67,19 +67,19 @@ def alternatives(
     ceiling = best.net_present_cost_usd + slack * abs(best.net_present_cost_usd)
     candidates = []
     bound = solve(program, program.cost, whole=False).net_present_cost_usd
-    fractions = bound + slack * abs(bound)
+    fractions = bound + ROOM * slack * abs(bound)
     for direction, weight in _directions(program, best):
-        within = []
+        within: FloatArray | None = None
         for strength in STRENGTHS:
             moved = program.cost * (1.0 + strength * weight)
             if solve(program, moved, whole=False).net_present_cost_usd > fractions:
                 break
-            within.append(moved)
-        for moved in within[: -TRIES - 1 : -1]:
-            found = solve(program, moved, gap=CANDIDATE_GAP, nodes=nodes)
-            if found.feasible and found.net_present_cost_usd <= ceiling:
-                candidates.append((direction, found))
-                break
+            within = moved
+        if within is None:
+            continue
+        found = solve(program, within, gap=CANDIDATE_GAP, nodes=nodes)
+        if found.feasible and found.net_present_cost_usd <= ceiling:
+            candidates.append((direction, found))
     chosen: list[Alternative] = []
     signatures = [signature(program, best)]
     while candidates and len(chosen) < count:

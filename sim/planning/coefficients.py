@@ -61,6 +61,7 @@ class SimulatedCapacities:
         self._means: dict[tuple[str, str], MeanTokens] = {}
         self._traces: dict[tuple[str, str, bool, bool], tuple[Trace, float]] = {}
         self._deployments: dict[tuple[str, str, bool, bool, str, ParallelismSpec, int], Deployment | InputError] = {}
+        self._expected: dict[tuple[Service, str], dict[ParallelismSpec, float]] = {}
 
     def table(self) -> CapacityTable:
         """Return all that a plan of the horizon can ask for, under its levers, as a plain table.
@@ -88,6 +89,9 @@ class SimulatedCapacities:
         The load is that of ten replicas at the target load, by the mean field; sizing says how many it really takes.
         """
         if (service, hardware) not in self._known:
+            if not service.batched and self._limit_is_idle(service, hardware):
+                self._known[service, hardware] = self.replica(dataclasses.replace(service, batched=True), hardware)
+                return self._known[service, hardware]
             slower = [
                 each for (other, on), each in self._known.items()
                 if on == hardware and other.pace <= service.pace
@@ -95,6 +99,11 @@ class SimulatedCapacities:
             ]  # fmt: skip
             self._known[service, hardware] = slower[0] if slower else self._sized(service, hardware)
         return self._known[service, hardware]
+
+    def _limit_is_idle(self, service: Service, hardware: str) -> bool:
+        """Return whether memory, not the baseline's batch limit, bounds a saturated replica in all layouts."""
+        free = self._saturated(dataclasses.replace(service, batched=True), hardware)
+        return self._saturated(service, hardware) == free
 
     def tokens(self, case: str, model: str) -> MeanTokens:
         """Return mean prompt, cached and answer tokens of a use case, uncompressed [tokens]."""
@@ -142,12 +151,15 @@ class SimulatedCapacities:
 
     def _saturated(self, service: Service, hardware: str) -> dict[ParallelismSpec, float]:
         """Return the layouts that can serve, with the mean-field capacity of a replica [requests/s]."""
+        key = (dataclasses.replace(service, pace=1.0), hardware)
+        if key in self._expected:
+            return self._expected[key]
         trace, _ = self._requests(service)
         counted = trace.arrival_ns >= WARM_UP * length_s(trace) * NANOSECONDS
         prompt, cached, output = (
             column[counted] for column in (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens)
         )
-        found = {}
+        found: dict[ParallelismSpec, float] = {}
         for layout in layouts_of(self.horizon, service):
             try:
                 deployment = self.deployment(service, hardware, layout)
@@ -157,6 +169,7 @@ class SimulatedCapacities:
                 found[layout] = saturated_requests_per_s(
                     deployment, request_mix(prompt, cached, output, deployment.window)
                 )
+        self._expected[key] = found
         return found
 
     def _requests(self, service: Service) -> tuple[Trace, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from sim.planning.capacities import Capacities
@@ -21,6 +22,7 @@ from sim.planning.plan_rows import fleet_rows
 from sim.planning.plan_tables import table
 from sim.planning.procurement import Procurement, procure
 from sim.planning.program import FloatArray
+from sim.planning.rolling import roll
 from sim.planning.viability import first_months, viability_rows
 from sim.specs.horizon import PolicyName
 
@@ -116,6 +118,14 @@ def evaluate(
     """
     asked = demands(horizon, capacities, path) if wanted is None else wanted
     planned = planned_market(horizon, capacities, asked, path, derating)
-    return Evaluation(
-        horizon, capacities, planned, procure(under_policy(planned, policy, horizon), gap, nodes, whole=whole), policy
-    )
+    return Evaluation(horizon, capacities, planned, solved(horizon, planned, policy, gap, nodes, whole), policy)
+
+
+def solved(
+    horizon: Horizon, planned: PlannedMarket, policy: PolicyName, gap: float, nodes: int, whole: bool = True
+) -> Procurement:
+    """Return the fleet of a policy; `rolling` sees some months at a time, all others all of them."""
+    if policy != "rolling":
+        return procure(under_policy(planned, policy, horizon), gap, nodes, whole=whole)
+    lead = np.array([offer.lead_time_months.value for offer in horizon.spec.hardware.values()], np.int64)
+    return roll(planned.market, lead, horizon.spec.foresight_months.value, horizon.spec.resale.value, 2.0 * gap)

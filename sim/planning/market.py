@@ -142,6 +142,7 @@ def planned_market(
         systems_at_start=np.array([spec.owned[name].value if name in spec.owned else 0 for name in names], np.int64),
         rent_unit=np.array([offer.rent_unit for offer in spec.hardware.values()], np.int64),
         api_usd=api,
+        api_limit_per_s=_api_limits(horizon, streams, share),
         discount=(1.0 + horizon.economics.cost_of_capital.value)
         ** (-np.arange(len(months) + 1) / MONTHS_PER_YEAR),
         site_power_w=np.full(len(months), np.inf if spec.site_power is None else spec.site_power.value),
@@ -151,12 +152,22 @@ def planned_market(
     return PlannedMarket(market, streams, months, terms, hours, share, wanted)
 
 
+def _api_limits(horizon: Horizon, streams: tuple[Stream, ...], share: FloatArray) -> FloatArray:
+    """Return the most that an API takes of each stream, by its share of the use case, shape (S, T) [requests/s]."""
+    limits = np.full(share.shape, np.inf)
+    for row, stream in enumerate(streams):
+        given = horizon.spec.use_cases[stream.case].api_limit
+        if given is not None:
+            limits[row] = given.value * share[row]
+    return limits
+
+
 def under_policy(planned: PlannedMarket, policy: PolicyName, horizon: Horizon) -> Market:
     """Return what a policy leaves of the market: never more than is on offer, so that none beats the optimum.
 
     `buy_now` orders in the first three months only and rents from month to month; `wait` buys, and commits to longer
-    terms, only for the accelerator that the horizon waits for; `rent_only` buys nothing; `api_only` has no fleet at
-    all beyond what is owned.
+    terms, only for the accelerator that the horizon waits for; `rent_only` buys nothing; `api_only` leaves to the API
+    what may leave, and rents from month to month for the rest. `rolling` sees the whole market, though not at once.
     """
     market = planned.market
     shortest = market.term_months == market.term_months.min()
@@ -174,10 +185,12 @@ def under_policy(planned: PlannedMarket, policy: PolicyName, horizon: Horizon) -
     if policy == "rent_only":
         return replace(market, purchase_limit=np.zeros_like(market.purchase_limit))
     if policy == "api_only":
+        leaves = ~np.isnan(market.api_usd).any(axis=2) & np.isinf(market.api_limit_per_s)
         return replace(
             market,
             purchase_limit=np.zeros_like(market.purchase_limit),
-            rent_usd=np.full_like(market.rent_usd, np.nan),
+            rent_usd=np.where(shortest[None, :, None], market.rent_usd, np.nan),
+            capacity_per_s=np.where(leaves[None], 0.0, market.capacity_per_s),
         )
     return market
 

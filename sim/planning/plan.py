@@ -18,6 +18,7 @@ from sim.planning.capacities import CapacityTable
 from sim.planning.coefficients import FEWER_REPLICAS, SimulatedCapacities
 from sim.planning.demand import Demand
 from sim.planning.evaluation import evaluate
+from sim.planning.evaluation import solved as solved_by
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, under_policy
@@ -166,7 +167,7 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
     solved: dict[PolicyName, Procurement] = {"optimal": best}
     for policy in given.spec.policies:
         if policy != "optimal":
-            solved[policy] = procure(under_policy(planned, policy, given), POLICY_GAP, POLICY_NODES)
+            solved[policy] = solved_by(given, planned, policy, POLICY_GAP, POLICY_NODES)
     best, rehearsed = _cheapest(simulated, capacities, planned, solved, rehearsed)
     solved["optimal"] = best
     tell("alternatives", 0.7)

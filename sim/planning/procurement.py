@@ -57,6 +57,9 @@ class Procurement:
     bought: Amounts
     """Systems delivered, shape (H, T)."""
 
+    retired_by_delivery: Amounts
+    """The same by delivery (0 at the start, 1 + t in month t), shape (H, T + 1, T)."""
+
     retired: Amounts
     """Systems sold at the start of the month, shape (H, T)."""
 
@@ -132,7 +135,7 @@ def solve(
     answer = optimize.milp(
         objective / scale,
         constraints=optimize.LinearConstraint(matrix, lower, upper),
-        bounds=optimize.Bounds(np.zeros_like(program.most), program.most),
+        bounds=optimize.Bounds(program.least, program.most),
         integrality=program.whole if whole else np.zeros_like(program.whole),
         options={"mip_rel_gap": gap, "node_limit": nodes, "time_limit": LONGEST_SOLVE_S, "presolve": True},
     )
@@ -143,7 +146,7 @@ def solve(
             if answer.status in (1, 4)
             else "no fleet within the limits serves the demand"
         )
-        return _nothing(program.market, reason, took_s)
+        return infeasible(program.market, reason, took_s)
     return _answer(program, np.asarray(answer.x), answer, took_s, whole)
 
 
@@ -166,10 +169,19 @@ def _answer(program: Program, found: FloatArray, answer: Any, took_s: float, who
     api = np.where(np.isnan(market.api_usd), 0.0, np.maximum(0.0, market.demand_per_s - served[:, :, None]))
     api[api < SMALLEST_OVERFLOW_PER_S] = 0.0
     return priced(market, made["buy"], made["retire"], made["rent"], made["replicas"], api, {
-        "reason": str(answer.message).strip().splitlines()[0],
+        "reason": _ending(answer, whole),
         "gap": float(answer.mip_gap or 0.0),
         "solve_s": took_s,
     })  # fmt: skip
+
+
+def _ending(answer: Any, whole: bool) -> str:
+    """Return in words how the solver ended."""
+    if not whole:
+        return "fractions of systems: a lower bound"
+    if answer.status == 0:
+        return "proven within the gap"
+    return f"best of {int(answer.mip_node_count or 0)} nodes of the search"
 
 
 def priced(
@@ -219,17 +231,20 @@ def priced(
     out = money["purchase"] + money["running"] + money["rent"] + money["api"] - money["resale"]
     present = float(out @ market.discount[:months]) - end_usd * float(market.discount[months])
     return Procurement(
-        True, how["reason"], present, how["gap"], how["solve_s"], bought, retired_by_delivery.sum(axis=1), owned,
+        True, how["reason"], present, how["gap"], how["solve_s"], bought, retired_by_delivery,
+        retired_by_delivery.sum(axis=1), owned,
         rent_started, rented, replicas, api_per_s, money, end_usd,
     )  # fmt: skip
 
 
-def _nothing(market: Market, reason: str, took_s: float) -> Procurement:
+def infeasible(market: Market, reason: str, took_s: float) -> Procurement:
+    """Return the answer that no fleet will do, and why."""
     sizes = sizes_of(market)
     zeros = {name: np.zeros(shape, np.int64) for name, shape in sizes.items()}
     months = market.demand_per_s.shape[1]
     return Procurement(
-        False, reason, float("inf"), float("inf"), took_s, zeros["buy"], zeros["retire"].sum(axis=1), zeros["buy"],
+        False, reason, float("inf"), float("inf"), took_s, zeros["buy"], zeros["retire"],
+        zeros["retire"].sum(axis=1), zeros["buy"],
         zeros["rent"], zeros["buy"], zeros["replicas"], np.zeros(sizes["api"]),
         {kind: np.zeros(months) for kind in ("purchase", "running", "rent", "api", "resale")}, 0.0,
     )  # fmt: skip

@@ -83,6 +83,9 @@ class Market:
     """Cost of leaving 1 request/s of demand in hour r of month t to an API for the month, NaN if none, shape
     (S, T, R) [USD]."""
 
+    api_limit_per_s: FloatArray
+    """Most demand that may be left to an API, infinite for any, shape (S, T) [requests/s]."""
+
     discount: FloatArray
     """Discount factor of each month and of the end, shape (T + 1,)."""
 
@@ -106,8 +109,11 @@ class Program:
     upper: FloatArray
     """Upper ends of the rows."""
 
+    least: FloatArray
+    """Lower bounds of the variables."""
+
     most: FloatArray
-    """Upper bounds of the variables; lower bounds are 0."""
+    """Upper bounds of the variables."""
 
     whole: IntArray
     """1 for whole variables."""
@@ -133,7 +139,9 @@ def build(market: Market) -> Program:
     whole = np.ones(start, np.int64)
     whole[index["api"].ravel()] = 0
     constraints, lower, upper = rows.matrix()
-    return Program(market, _cost(market, index), constraints, lower, upper, _most(market, index), whole, index)
+    return Program(
+        market, _cost(market, index), constraints, lower, upper, np.zeros(start), _most(market, index), whole, index
+    )
 
 
 def sizes_of(market: Market) -> dict[str, tuple[int, ...]]:
@@ -296,5 +304,7 @@ def _most(market: Market, index: dict[str, IntArray]) -> FloatArray:
     most[index["retire"][:, earlier]] = 0.0
     most[index["rent"]] = np.where(np.isnan(market.rent_usd), 0.0, np.inf)
     most[index["replicas"]] = np.where(market.capacity_per_s > 0.0, np.inf, 0.0)
-    most[index["api"]] = np.where(np.isnan(market.api_usd), 0.0, market.demand_per_s)
+    most[index["api"]] = np.where(
+        np.isnan(market.api_usd), 0.0, np.minimum(market.demand_per_s, market.api_limit_per_s[:, :, None])
+    )
     return most

@@ -191,7 +191,7 @@ def _levers(plan: Plan) -> WideTable:
     columns = [TableColumn("lever", is_key=True)]
     columns += [TableColumn(heading, is_number=True) for heading in
                 ("USD a month", "share", "alone", "as the last")]  # fmt: skip
-    return WideTable("What each lever saves in the last month (Shapley value; mean field)", columns, rows)
+    return WideTable("What each lever saves in the last month (Shapley value, simulated)", columns, rows)
 
 
 def _back_test(plan: Plan) -> WideTable:

@@ -41,8 +41,8 @@ LEVERS: tuple[LeverName, ...] = (
 )  # fmt: skip
 """What can be switched off: then the horizon keeps what its baseline says."""
 
-PolicyName = Literal["optimal", "buy_now", "wait", "rent_only", "api_only"]
-POLICIES: tuple[PolicyName, ...] = ("optimal", "buy_now", "wait", "rent_only", "api_only")
+PolicyName = Literal["optimal", "rolling", "buy_now", "wait", "rent_only", "api_only"]
+POLICIES: tuple[PolicyName, ...] = ("optimal", "rolling", "buy_now", "wait", "rent_only", "api_only")
 
 
 def _first_of_month(day: datetime.date) -> datetime.date:
@@ -227,7 +227,13 @@ class UseCaseSpec(Spec):
     """Share of the answer that is reasoning, which alone can be compressed [1]."""
 
     api: str | None = None
-    """API model of the economics to which demand can be left; none means that nothing may leave the site."""
+    """API model of the economics to which demand can be left; none only where `residency` says why nothing may."""
+
+    api_limit: Sourced[RequestsPerSecond] | None = None
+    """Most requests that the API takes; none means any."""
+
+    residency: str | None = None
+    """Why no request may leave own or rented accelerators; none means that requests may."""
 
     unit: UnitSpec
     """What is counted."""
@@ -239,6 +245,14 @@ class UseCaseSpec(Spec):
     def _baseline_is_a_model(self) -> Self:
         if self.baseline_model not in self.models:
             raise ValueError(f"baseline_model is none of the models {', '.join(self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_or_stays(self) -> Self:
+        if self.api is None and self.api_limit is not None:
+            raise ValueError("api_limit belongs to an api")
+        if self.api is not None and self.residency is not None:
+            raise ValueError("requests that may not leave (residency) cannot be left to an api")
         return self
 
 
@@ -313,6 +327,9 @@ class HorizonSpec(Document):
 
     hardware: Annotated[dict[Name, OfferSpec], Field(min_length=1)]
     """Accelerators on offer, by the name of their profile."""
+
+    foresight_months: Sourced[PositiveInteger]
+    """Months that a buyer of the policy `rolling` sees ahead, the current one included."""
 
     waits_for: Name
     """The accelerator for which the policy `wait` waits."""

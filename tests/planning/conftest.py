@@ -38,6 +38,7 @@ def make_market(**changes: Any) -> Market:
         "budget_year": np.zeros(months, np.int64),
         "budget_usd": np.array([np.inf]),
         "api_usd": np.full((streams, months, hours), 9.0),
+        "api_limit_per_s": np.full((streams, months), np.inf),
         "discount": 0.99 ** np.arange(months + 1),
     }
     return Market(**(values | changes))
