@@ -218,7 +218,7 @@ def test_the_command_prints_the_plan_and_writes_it(tmp_path: Path) -> None:
         main,
         [
             "plan", "enterprise-2027", "--quiet", "-o", str(tmp_path / "plan"), "--set", "end=2027-01-01",
-            "--set", "policies=[optimal, api_only]", "--set", "use_cases.consultations.api=mistral-small-4",
+            "--set", "policies=[optimal, api_only]",
             "--set", "yearly_budget=null", "--set", FEW_LEVERS,
         ],
     )  # fmt: skip
