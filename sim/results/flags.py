@@ -167,10 +167,15 @@ def outside_calibration(
     flags = []
     for pool, judged in validity.items():
         reasons = list(judged.outside)
-        running = _running_per_replica(timeline, window, pool)
+        running = _most_in_window(timeline, window, pool, "running", per_replica=True)
         if judged.most_sequences is not None and running > judged.most_sequences:
             reasons.append(
                 f"{running:.0f} sequences on a replica at a time, measured were at most {judged.most_sequences:.0f}"
+            )
+        held = _most_in_window(timeline, window, pool, "kv_used_fraction", per_replica=False)
+        if judged.most_kv_fraction is not None and held > judged.most_kv_fraction:
+            reasons.append(
+                f"{held:.0%} of KV memory in use, measured steps had at most {judged.most_kv_fraction:.0%} of it"
             )
         mine = tokens[pools == names.index(pool)] if pool in names else tokens[:0]
         if judged.most_tokens is not None and mine.size:
@@ -181,7 +186,8 @@ def outside_calibration(
                     f"measured were at most {judged.most_tokens:,.0f}"
                 )
         if reasons:
-            flags.append(Flag("outside_calibration", f"pool {pool}", "; ".join(reasons) + f" ({_KNOWN[judged.known]})"))
+            bands = "its error is not known" if judged.source else _KNOWN[judged.known]
+            flags.append(Flag("outside_calibration", f"pool {pool}", "; ".join(reasons) + f" ({bands})"))
     return flags
 
 
@@ -290,16 +296,16 @@ def _busy_fraction(timeline: Table, window: Window, pool: str) -> float:
     return float(np.average(numbers(timeline, "busy_fraction")[rows], weights=weights)) if weights.sum() else math.nan
 
 
-def _running_per_replica(timeline: Table, window: Window, pool: str) -> float:
-    """Most requests in the batch of a replica, as a mean over an interval of the window; 0 if there is none."""
+def _most_in_window(timeline: Table, window: Window, pool: str, column: str, per_replica: bool) -> float:
+    """Largest mean over an interval of the window of a column of a pool; 0 if there is none."""
     codes, pool_names = labels(timeline, "pool")
     if pool not in pool_names:
         return 0.0
     rows = codes == pool_names.index(pool)
     starts, ends = numbers(timeline, "interval_start_s")[rows], numbers(timeline, "interval_end_s")[rows]
     inside = window.overlap_s(starts, ends) > 0
-    replicas = np.maximum(numbers(timeline, "replicas")[rows][inside], 1e-9)
-    return float((numbers(timeline, "running")[rows][inside] / replicas).max(initial=0.0))
+    replicas = np.maximum(numbers(timeline, "replicas")[rows][inside], 1e-9) if per_replica else 1.0
+    return float((numbers(timeline, column)[rows][inside] / replicas).max(initial=0.0))
 
 
 def _needed(quantile: float) -> int:

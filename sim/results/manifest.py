@@ -13,8 +13,10 @@ from sim.results.flags import Flag
 from sim.results.versions import versions
 from sim.serving.deployment import Deployment
 from sim.serving.validity import Validity
+from sim.specs.library import located
 from sim.specs.resolved import Scenario
 from sim.specs.spec import Document
+from sim.specs.step_time_source import MeasuredTableSpec
 
 
 def run_manifest(
@@ -55,8 +57,16 @@ def run_manifest(
 
 
 def _trace_fingerprints(scenarios: Sequence[Scenario]) -> dict[str, str]:
-    """Return folder and name -> SHA-256 of the recorded traces; one that cannot be read twice, as a pipe, has none."""
+    """Return folder and name -> SHA-256 of recorded traces and tables of steps.
+
+    One that cannot be read twice, as a pipe, has none.
+    """
     files = {scenario.trace_file(name) for scenario in scenarios for name in scenario.spec.traffic}
+    for scenario in scenarios:
+        for pool in scenario.spec.fleet.values():
+            source = pool.step_time or scenario.serving_stacks[pool.serving_stack].step_time_source
+            if isinstance(source, MeasuredTableSpec):
+                files.add(located(source.file, scenario.raw.file))
     fingerprints = {}
     for file in sorted(each.resolve() for each in files if each is not None and each.is_file()):
         with file.open("rb") as content:
@@ -109,4 +119,6 @@ def validity_record(validity: Validity) -> dict[str, Any]:
         "outside": list(validity.outside),
         "most_sequences": validity.most_sequences,
         "most_tokens": validity.most_tokens,
+        "most_kv_fraction": validity.most_kv_fraction,
+        "step_times_from": validity.source or "serving stack",
     }

@@ -13,11 +13,13 @@ from sim.serving.kv_cache import Formats, KvCapacity, kv_capacity
 from sim.serving.pool_checks import formats_of, pool_problems
 from sim.serving.roofline import window_tokens
 from sim.serving.state import FRACTION_BITS, POOL
+from sim.serving.step_sources import SourcedPool, sourced_step_time
 from sim.serving.step_time import StepTime, tabulate_step_time
 from sim.serving.validity import UNJUDGED, Validity, validity_of
 from sim.specs.errors import InputError, Problem
 from sim.specs.fleet import PoolSpec
 from sim.specs.hardware import HardwareSpec, NumberFormat, PriceBasis, Status
+from sim.specs.library import anchored
 from sim.specs.model import ModelSpec
 from sim.specs.resolved import Scenario
 from sim.specs.serving_stack import ServingStackSpec
@@ -215,22 +217,21 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
     power = hardware.power.thermal_design
     idle, elasticity = hardware.power.idle_fraction, hardware.power.speed_elasticity
     unmeasured = specification_only(hardware, formats)
+    parameters = stack.step_time_on(hardware.family)
+    times = tabulate_step_time(architecture, hardware, layout, formats, parameters, budget + sequences, sequences)
+    validity = validity_of(stack, hardware, architecture, formats, unmeasured)
+    source = pool.step_time or stack.step_time_source
+    if source is not None:
+        asked = SourcedPool(layout, formats.kv, budget, kv.tokens, window_tokens(architecture), parameters)
+        times, validity = sourced_step_time(anchored(source, scenario.raw.file), asked, times, validity)
     return Deployment(
         pool=name,
         model=model.name,
         hardware=hardware.name,
         replicas=pool.replicas,
         accelerators=layout.accelerators,
-        step_time=tabulate_step_time(
-            architecture,
-            hardware,
-            layout,
-            formats,
-            stack.step_time_on(hardware.family),
-            budget + sequences,
-            sequences,
-        ),
-        request_overhead_s=stack.step_time_on(hardware.family).request_overhead.value,
+        step_time=times,
+        request_overhead_s=parameters.request_overhead.value,
         kv=kv,
         max_sequences=sequences,
         step_token_budget=budget,
@@ -244,7 +245,7 @@ def _deployment(scenario: Scenario, name: str, pool: PoolSpec, hardware: Hardwar
         speed_elasticity=pool.power.speed_elasticity or (None if elasticity is None else elasticity.value),
         cold_start_s=cold_start_of(pool.cold_start, hardware, layout.accelerators, kv.weight_bytes),
         specification_only=unmeasured,
-        validity=validity_of(stack, hardware, architecture, formats, unmeasured),
+        validity=validity,
     )
 
 

@@ -39,6 +39,12 @@ class Validity:
     most_tokens: float | None = None
     """Longest measured requests [tokens]; none where not known."""
 
+    most_kv_fraction: float | None = None
+    """Largest context of a measured step, as a fraction of KV memory [1]; none where not known."""
+
+    source: str = ""
+    """Where step times come from; empty for the serving stack's own."""
+
 
 UNJUDGED = Validity("specification", outside=("nobody has judged this pool",))
 """Validity of a pool that was put together without a serving stack."""

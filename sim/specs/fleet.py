@@ -19,6 +19,7 @@ from sim.specs.hardware import NumberFormat, PriceBasis
 from sim.specs.memory import HandOverSpec, HostMemorySpec, PrefixCacheSpec
 from sim.specs.reliability import FailuresSpec, OutageSpec, RollOutSpec
 from sim.specs.spec import Key, PositiveInteger, Spec
+from sim.specs.step_time_source import StepTimeSource
 from sim.specs.units import Bytes, UsdPerHour
 from sim.specs.workload import WholeTokens
 
@@ -97,6 +98,9 @@ class PoolSpec(Spec):
 
     activation_reserve: Bytes | None = None
     """Memory kept per accelerator, instead of the serving stack's."""
+
+    step_time: StepTimeSource | None = None
+    """Where step times come from, instead of the serving stack: a table of measured steps, or aiconfigurator-core."""
 
     price: UsdPerHour | None = None
     """Price per accelerator-hour that the scenario states itself; none means the profile's."""

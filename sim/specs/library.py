@@ -22,6 +22,7 @@ from sim.specs.reading import RawDocument, read_yaml, validate
 from sim.specs.scenario import ScenarioSpec
 from sim.specs.serving_stack import ServingStackSpec
 from sim.specs.spec import Document
+from sim.specs.step_time_source import MeasuredTableSpec, StepTimeSource
 from sim.specs.workload import WorkloadSpec
 
 if TYPE_CHECKING:
@@ -182,6 +183,8 @@ class Library:
             raise InputError([*misnamed, *error.problems]) from None
         if misnamed:
             raise InputError(misnamed)
+        if isinstance(spec, ServingStackSpec) and spec.step_time_source is not None:
+            spec = spec.model_copy(update={"step_time_source": anchored(spec.step_time_source, raw.file)})
         return Found(spec, raw, fingerprints)
 
 
@@ -287,6 +290,13 @@ def located(name: str, beside: str | None) -> Path:
     path = Path(name).expanduser()
     neighbour = path if beside is None else Path(beside).parent / path
     return neighbour if neighbour.exists() or not path.exists() else path
+
+
+def anchored(source: StepTimeSource, beside: str | None) -> StepTimeSource:
+    """Return a source of step times whose file is found from anywhere, given the file that names it."""
+    if not isinstance(source, MeasuredTableSpec):
+        return source
+    return source.model_copy(update={"file": str(located(source.file, beside).absolute())})
 
 
 def _is_path(name: str) -> bool:

@@ -20,6 +20,7 @@ from sim.specs.spec import (
     Sourced,
     Spec,
 )
+from sim.specs.step_time_source import StepTimeSource
 from sim.specs.units import Bytes, Seconds
 from sim.specs.workload import WholeTokens
 
@@ -201,6 +202,10 @@ class ServingStackSpec(Document):
 
     step_time: StepTimeSpec
     """Efficiencies and latencies."""
+
+    step_time_source: StepTimeSource | None = None
+    """Where step times come from, instead of `step_time`: a table of measured steps, or aiconfigurator-core; pools may
+    name another one. `step_time` still says how they continue outside of it, and the overhead of requests."""
 
     families: dict[str, dict[str, Sourced[PositiveNumber]]] = Field(default_factory=dict)
     """Accelerator family -> parameter of `step_time` -> factor on it; families without an entry use it as it is."""
