@@ -25,6 +25,8 @@ from sim.specs.library import default_library
 from sim.specs.reading import RawDocument
 from sim.specs.resolved import Scenario, changed, load_scenario
 
+_MOST_TRIED = 32
+
 
 def sweep(
     scenario: Scenario | str,
@@ -160,12 +162,20 @@ def check_settings(base: Scenario, axes: Sequence[Axis], known: Sequence[Problem
     problems = list(known)
     for axis in axes:
         others = [{each.path: each.values[end] for each in axes if each is not axis} for end in (0, -1)]
-        for value in axis.values:
-            refused = [_refusal(base, {**rest, axis.path: value}) for rest in ({}, *others)]
-            if all(refused):
-                problems += refused[0]
+        for value in _tried(axis.values):
+            refused = _refusal(base, {axis.path: value})
+            if refused and all(_refusal(base, {**rest, axis.path: value}) for rest in others):
+                problems += refused
     if problems:
         raise InputError(problems)
+
+
+def _tried(values: Sequence[object]) -> Sequence[object]:
+    """Return the values that are tried beforehand: all, or of very many numbers the ends and some between."""
+    if len(values) <= _MOST_TRIED or not all(isinstance(value, int | float) for value in values):
+        return values
+    ordered = sorted(values, key=float)  # type: ignore[arg-type]
+    return [ordered[index * (len(ordered) - 1) // (_MOST_TRIED - 1)] for index in range(_MOST_TRIED)]
 
 
 def _refusal(base: Scenario, changes: Mapping[str, object]) -> list[Problem]:

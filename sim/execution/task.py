@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import importlib.util
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -71,7 +72,8 @@ def make_task(
     """Return a task with the key that its content makes.
 
     The key is SHA-256 of the function, the identity, the versions of the program and of its libraries, and the
-    sources of the program; equal tasks of equal programs have equal keys wherever they are made.
+    sources of the program, with that of the function's module where it is none of ours; equal tasks of equal programs
+    have equal keys wherever they are made.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def make_task(
 
     """
     path = function if isinstance(function, str) else path_of(function)
-    program = program_fingerprint()
+    program = _program_of(path)
     named = {"function": path, "identity": arguments if identity is None else identity, "program": program}
     plain = json.loads(canonical_json(arguments))
     return Task(hashlib.sha256(canonical_json(named)).hexdigest(), path, plain, program)
@@ -129,6 +131,25 @@ def program_fingerprint() -> str:
     return digest.hexdigest()
 
 
+@functools.cache
+def _source_digest(module: str) -> str:
+    """Return SHA-256 of the file of a module; empty where it has none, so that running it will say so."""
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return ""
+    origin = None if found is None else found.origin
+    return hashlib.sha256(Path(origin).read_bytes()).hexdigest() if origin and Path(origin).is_file() else ""
+
+
+def _program_of(function: str) -> str:
+    """Return the fingerprint of the program that a function is part of: ours, or ours and the user's own module."""
+    module = function.partition(":")[0]
+    if module.partition(".")[0] == __name__.partition(".")[0]:
+        return program_fingerprint()
+    return hashlib.sha256(f"{program_fingerprint()} {_source_digest(module)}".encode()).hexdigest()
+
+
 def call(task: Task) -> Encoded:
     """Run a task in this process and return its result.
 
@@ -140,7 +161,7 @@ def call(task: Task) -> Encoded:
         Whatever the function raises.
 
     """
-    if task.program != program_fingerprint():
+    if task.program != _program_of(task.function):
         raise TaskError(
             "this worker runs another version of the program, of its libraries or of Python than the study; "
             "install the same on every machine"

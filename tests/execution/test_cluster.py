@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sim.cli import main
 from sim.execution.cluster import Cluster
 from sim.execution.execution import execute
 from sim.execution.executor import InProcess, make_executor
@@ -73,6 +75,31 @@ def test_a_cluster_with_a_killed_worker_leaves_the_bytes_of_one_process(
         assert [each.returncode for each in dead] == [-9]
     list(execute(study("powers_with_one_death", tmp_path), Store(tmp_path / "alone"), InProcess()))
     assert contents(tmp_path / "cluster") == contents(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_cluster_leaves_the_bytes_of_one_on_this_machine(
+    tmp_path: Path, contents: Callable[[Path], dict[str, bytes]], wait_for: Callable[..., None]
+) -> None:
+    """The same command with `--cluster`, with local workers, and in one process; one cluster worker dies meanwhile."""
+    brief = ("duration=90 s", "warm_up=10 s", "drain=30 s", "alternatives={}", "fleet.serving.replicas=4,6,8")
+    command = ["sweep", "quickstart", "--quiet", *(part for each in brief for part in ("--set", each))]
+    with cluster(tmp_path, 2, wait_for) as (file, workers):
+        ways = (("cluster", ["--cluster", file]), ("local", ["--workers", "2"]), ("here", ["--workers", "0"]))
+        answers = set()
+        for name, options in ways:
+            done = CliRunner().invoke(main, [*command, *options, "-o", str(tmp_path / name), "--json"])
+            assert done.exit_code == 0, done.output
+            answers.add(done.stdout)
+        more = [*command, "--set", "seed=1,2", "--cluster", file, "-o", str(tmp_path / "cluster")]
+        workers[0].kill()
+        assert CliRunner().invoke(main, more).exit_code == 0
+    assert len(answers) == 1
+    assert contents(tmp_path / "local") == contents(tmp_path / "here")
+    again = [*command, "--workers", "0", "-o", str(tmp_path / "cluster")]
+    assert CliRunner().invoke(main, again).exit_code == 0
+    for folder in ("summary", "runs"):
+        assert contents(tmp_path / "cluster" / folder) == contents(tmp_path / "here" / folder)
 
 
 @pytest.mark.slow

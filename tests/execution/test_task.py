@@ -85,6 +85,18 @@ def test_the_fingerprint_of_the_program_knows_its_sources_and_not_how_results_ar
         assert (program_fingerprint.__wrapped__() != before) is changes, name
 
 
+def test_the_source_of_a_module_of_the_users_own_is_part_of_the_key(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = set()
+    for body in ("return 1", "return 2"):
+        (tmp_path / "study_of_mine.py").write_text(f"def one():\n    {body}\n")
+        sim.execution.task._source_digest.cache_clear()
+        keys.add(make_task("study_of_mine:one", {}).key)
+    assert len(keys) == 2
+
+
 def test_functions_that_no_worker_could_import_are_refused() -> None:
     assert path_of(make_task) == "sim.execution.task:make_task"
     for function in (lambda: 1, make_task.__call__, {}.get):
