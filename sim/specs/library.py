@@ -38,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "scenario": "scenarios",
     "horizon": "horizons",
     "uncertainty": "uncertainty",
+    "claim": "claims",
 }
 """Kind -> folder."""
 
@@ -223,6 +224,10 @@ def spec_type(kind: str) -> type[Document]:
         from sim.specs.uncertainty import UncertaintySpec
 
         return UncertaintySpec
+    if kind == "claim":
+        from sim.specs.claim import ClaimSpec
+
+        return ClaimSpec
     specs: dict[str, type[Document]] = {
         "hardware": HardwareSpec,
         "model": ModelSpec,

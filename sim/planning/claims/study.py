@@ -1,0 +1,324 @@
+"""Run a study: simulate what it names, sample what is uncertain, judge what is claimed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.planning.claims.fleets import attribution_figures, fleet_figures, whole_fleet
+from sim.planning.claims.formula import FloatArray, evaluate, names_in
+from sim.planning.claims.inputs import SAMPLES, Marginal, marginals, sampled
+from sim.planning.claims.months import length_figures, month_figures
+from sim.planning.claims.verdict import PartFound, Verdict, judge, quantiles, together, turning_point
+from sim.specs.claim import ClaimSpec
+from sim.specs.errors import InputError, Problem, suggest
+from sim.specs.library import Library, default_library
+
+Told = Callable[[str, float], None]
+"""Told what is computed and how far the work is."""
+
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+
+
+@dataclass(frozen=True)
+class FigureFound:
+    """A number of a study with its interval."""
+
+    name: str
+    """Name in the study, as in `rubin.usd_per_request`."""
+
+    text: str
+    """What it is."""
+
+    unit: str
+    """Unit."""
+
+    p10: float
+    """10th percentile."""
+
+    p50: float
+    """Median."""
+
+    p90: float
+    """90th percentile."""
+
+
+@dataclass(frozen=True)
+class ConditionFound:
+    """Under which condition a part would hold."""
+
+    text: str
+    """What would have to change."""
+
+    unit: str
+    """Unit of the value."""
+
+    planned: float
+    """Median with which the study computes."""
+
+    value: float | None
+    """Value from which the median holds; none where it does not, or does anyway."""
+
+    above: bool
+    """Whether it holds above the value, and not below."""
+
+    anyway: bool
+    """Whether the median holds over the whole range."""
+
+    between: tuple[float, float]
+    """Range that was searched."""
+
+
+@dataclass(frozen=True)
+class ClaimFound:
+    """What a study found."""
+
+    spec: ClaimSpec
+    """The study."""
+
+    parts: tuple[PartFound, ...]
+    """Statements, the first being the headline."""
+
+    inputs: tuple[FigureFound, ...]
+    """What was varied."""
+
+    figures: tuple[FigureFound, ...]
+    """Numbers on the way."""
+
+    simulated: Mapping[str, Mapping[str, float]]
+    """Fleets, months, lengths and attributions with their figures."""
+
+    conditions: tuple[ConditionFound, ...]
+    """Under which conditions it would hold."""
+
+    verdict: Verdict
+    """What follows."""
+
+    reason: str
+    """Why."""
+
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """Return what would decide an undecided part."""
+        return tuple(dict.fromkeys(each for part in self.parts for each in part.measurements))
+
+    def to_json(self) -> dict[str, object]:
+        """Return the answer as the command prints it."""
+        first = self.parts[0]
+        return {
+            "id": self.spec.id,
+            "claim": self.spec.claim,
+            "claimed": self.spec.claimed,
+            "computed": {"p10": first.p10, "p50": first.p50, "p90": first.p90, "unit": first.spec.unit},
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+        }
+
+
+def load_claims(wanted: Iterable[str] = (), library: Library | None = None) -> list[ClaimSpec]:
+    """Return studies by the numbers of their claims, or all of them in order.
+
+    Raises
+    ------
+    InputError
+        No such claim, two studies of one claim, or a study that is invalid; all problems at once.
+
+    """
+    library = library or default_library()
+    found: dict[str, ClaimSpec] = {}
+    problems: list[Problem] = []
+    for name, path in library.names("claim").items():
+        try:
+            spec: ClaimSpec = library.load("claim", name).spec
+        except InputError as error:
+            problems += error.problems
+            continue
+        if spec.id in found:
+            problems.append(Problem("this claim has a study already", str(path), "id", spec.id))
+        found[spec.id] = spec
+    asked = [each.upper() for each in wanted]
+    problems += [Problem("there is no study of this claim", value=each, remedy=suggest(each, found))
+                 for each in asked if each not in found]  # fmt: skip
+    if problems:
+        raise InputError(problems)
+    return [found[each] for each in dict.fromkeys(asked or sorted(found))]
+
+
+def run_claims(
+    specs: Sequence[ClaimSpec], library: Library | None = None, progress: Told | None = None
+) -> list[ClaimFound]:
+    """Return what some studies find, in order; InputError as `run_claim`."""
+    found = []
+    for position, spec in enumerate(specs):
+
+        def told(what: str, fraction: float, position: int = position, number: str = spec.id) -> None:
+            if progress is not None:
+                progress(f"{number} {what}", (position + fraction) / len(specs))
+
+        found.append(run_claim(spec, library, told))
+    return found
+
+
+def run_claim(spec: ClaimSpec, library: Library | None = None, progress: Told | None = None) -> ClaimFound:
+    """Return what a study finds: fleets simulated once, formulas over samples of the inputs.
+
+    Raises
+    ------
+    InputError
+        A name that is not there, a fleet that meets no service level, a formula that is none.
+
+    """
+    library = library or default_library()
+    simulated = _simulated(spec, library, progress)
+    distributions = marginals(spec.inputs, library)
+    samples = sampled(distributions)
+
+    def values(held: Mapping[str, float]) -> dict[str, float | FloatArray | Mapping[str, float]]:
+        known: dict[str, float | FloatArray | Mapping[str, float]] = {**simulated, **samples, **held}
+        for name, figure in spec.figures.items():
+            known[name] = _evaluated(spec, f"figures.{name}", figure.formula, known)
+        return known
+
+    base = values({})
+    figures = tuple(_figure(name, each.text, each.unit, np.asarray(base[name])) for name, each in spec.figures.items())
+    inputs = tuple(_figure(name, "", each.unit, samples[name]) for name, each in distributions.items())
+    parts = []
+    for name, part in spec.parts.items():
+
+        def of_part(held: Mapping[str, float], place: str = f"parts.{name}", formula: str = part.formula) -> FloatArray:
+            found = _evaluated(spec, place, formula, values(held) if held else base)
+            return np.broadcast_to(np.asarray(found, np.float64), (SAMPLES,))
+
+        try:
+            parts.append(judge(name, part, of_part, distributions, spec.surely))
+        except ValueError as error:
+            raise InputError([Problem(str(error), f"{spec.name}.yaml", f"parts.{name}")]) from None
+    conditions = tuple(_conditions(spec, distributions, values))
+    verdict = together(parts)
+    known = {each.name: each.p50 for each in (*inputs, *figures)} | {each.name: each.p50 for each in parts}
+    known |= {f"{name}.{key}": value for name, group in simulated.items() for key, value in group.items()}
+    reason = _reason(spec, parts, verdict, known)
+    return ClaimFound(spec, tuple(parts), inputs, figures, simulated, conditions, verdict, reason)
+
+
+def _simulated(spec: ClaimSpec, library: Library, progress: Told | None) -> dict[str, Mapping[str, float]]:
+    found: dict[str, Mapping[str, float]] = {}
+    count = len(spec.fleets) + len(spec.months) + len(spec.lengths) + len(spec.attributions) + 1
+
+    def told(what: str) -> None:
+        if progress is not None:
+            progress(what, len(found) / count)
+
+    used = {name for each in (*spec.figures.values(), *spec.parts.values()) for name in names_in(each.formula)}
+    for name in spec.fleets:
+        if name not in used:
+            continue  # only others are like it
+        told(f"fleet {name}")
+        try:
+            found[name] = fleet_figures(whole_fleet(spec.fleets, name), library)
+        except InputError as error:
+            raise InputError(_placed(spec, f"fleets.{name}", error)) from None
+    for name, month in spec.months.items():
+        told(f"month {name}")
+        found[name] = month_figures(month)
+    for name, length in spec.lengths.items():
+        found[name] = length_figures(length, library)
+    for name, attribution in spec.attributions.items():
+        try:
+            found[name] = attribution_figures(attribution, spec.fleets, library, told)
+        except InputError as error:
+            raise InputError(_placed(spec, f"attributions.{name}", error)) from None
+    return found
+
+
+def _placed(spec: ClaimSpec, path: str, error: InputError) -> list[Problem]:
+    return [
+        each if each.file else Problem(each.message, f"{spec.name}.yaml", path, each.value, each.remedy)
+        for each in error.problems
+    ]
+
+
+def _evaluated(
+    spec: ClaimSpec, place: str, formula: str, known: Mapping[str, float | FloatArray | Mapping[str, float]]
+) -> float | FloatArray:
+    try:
+        return evaluate(formula, known)
+    except ValueError as error:
+        raise InputError([Problem(str(error), f"{spec.name}.yaml", place)]) from None
+
+
+def _figure(name: str, text: str, unit: str, samples: FloatArray) -> FigureFound:
+    return FigureFound(name, text, unit, *quantiles(np.atleast_1d(samples)))
+
+
+def _conditions(
+    spec: ClaimSpec,
+    distributions: Mapping[str, Marginal],
+    values: Callable[[Mapping[str, float]], Mapping[str, float | FloatArray | Mapping[str, float]]],
+) -> Iterable[ConditionFound]:
+    for position, condition in enumerate(spec.conditions):
+        name = condition.part or next(iter(spec.parts))
+        if condition.vary not in distributions or name not in spec.parts:
+            raise InputError([Problem("a condition varies an input for a part of the study", f"{spec.name}.yaml",
+                                      f"conditions.{position}", condition.vary)])  # fmt: skip
+        part = spec.parts[name]
+
+        def median(value: float, vary: str = condition.vary, formula: str = part.formula, place: str = name) -> float:
+            found = _evaluated(spec, f"parts.{place}", formula, values({vary: value}))
+            return quantiles(np.atleast_1d(np.asarray(found, np.float64)))[1]
+
+        turn = turning_point(part, median, condition.between)
+        planned = distributions[condition.vary]
+        anyway = turn is None and turning_point(part, median, condition.between) is None and (
+            (part.at_least is None or median(condition.between[0]) >= part.at_least)
+            and (part.at_most is None or median(condition.between[0]) <= part.at_most)
+        )  # fmt: skip
+        yield ConditionFound(
+            condition.text, planned.unit, planned.median, None if turn is None else turn[0],
+            turn is not None and turn[1], anyway, condition.between,
+        )  # fmt: skip
+
+
+def _reason(spec: ClaimSpec, parts: Sequence[PartFound], verdict: Verdict, known: Mapping[str, float]) -> str:
+    """Return in words what was found for each part, and the study's own explanation with its numbers."""
+    found = [in_words(each) for each in parts if each.spec.role == "claim"]
+    missing = [name for name in _PLACEHOLDER.findall(spec.because) if name not in known]
+    if missing:
+        raise InputError([Problem("stands for nothing", f"{spec.name}.yaml", "because", each) for each in missing])
+    because = _PLACEHOLDER.sub(lambda match: short(known[match[1]]), " ".join(spec.because.split()))
+    decide = dict.fromkeys(each for part in parts for each in part.measurements)
+    asked = f" To be decided by: {'; '.join(decide)}." if verdict is Verdict.UNDECIDED and decide else ""
+    return f"{'; '.join(found)}. {because}{asked}"
+
+
+def in_words(part: PartFound) -> str:
+    """Return a part with its interval, what is claimed, and in how many samples that is so."""
+    spec = part.spec
+    unit = "" if spec.unit == "1" else f" {spec.unit}"
+    if spec.at_least is not None and spec.at_most is not None:
+        claimed = f"{short(spec.at_least)} to {short(spec.at_most)}"
+    else:
+        claimed = f"at least {short(spec.at_least)}" if spec.at_least is not None else f"at most {short(spec.at_most)}"
+    return (
+        f"{spec.text}: {short(part.p50)}{unit} ({short(part.p10)} to {short(part.p90)}), {claimed} claimed, "
+        f"true in {part.share:.0%} of the samples"
+    )
+
+
+def short(value: float | None) -> str:
+    """Return a number with three significant digits, without an exponent where that can be read."""
+    if value is None:
+        return ""
+    if value != value or value in (float("inf"), float("-inf")):
+        return "none" if value != value else "never" if value > 0 else "-inf"
+    if value == 0.0:
+        return "0"
+    size = abs(value)
+    if size >= 1e7 or size < 1e-4:
+        return f"{value:.3g}"
+    digits = max(0, 2 - int(np.floor(np.log10(size))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
