@@ -104,6 +104,42 @@ class CompressionInput(Spec):
     """Models to take; empty means all."""
 
 
+class CurveInput(Spec):
+    """Answers against thinking: one model on one benchmark at the lengths that several methods leave of it.
+
+    Its points are the uncompressed model and what each method makes of it, in the order of their tokens.
+    """
+
+    input: Literal["curve"]
+    """Says where the numbers come from."""
+
+    methods: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Names in `compression/`."""
+
+    figure: Literal["gain", "slope", "flattening"]
+    """Of each piece between neighbours the change of right answers [points], the same by 1,000 tokens, or by how much
+    a piece is less steep than the one before it."""
+
+    bases: tuple[str, ...] = ()
+    """Models to take; empty means all."""
+
+    benchmarks: tuple[str, ...] = ()
+    """Benchmarks to take; empty means all."""
+
+
+class CoverageInput(Spec):
+    """Which share of all measured compressions in the library concerns other models or benchmarks than some."""
+
+    input: Literal["coverage"]
+    """Says where the numbers come from."""
+
+    models: tuple[str, ...] = ()
+    """Beginnings of the names of the models that do not count; empty means that all models count."""
+
+    benchmarks: tuple[str, ...] = ()
+    """Beginnings of the names of the benchmarks that do not count; empty means that all benchmarks count."""
+
+
 class RecordsInput(Spec):
     """Recorded prices of a horizon: what each was over the one before it in its series."""
 
@@ -121,7 +157,8 @@ class RecordsInput(Spec):
 
 
 InputSpec = Annotated[
-    RangeInput | ListInput | LibraryInput | CompressionInput | RecordsInput, Field(discriminator="input")
+    RangeInput | ListInput | LibraryInput | CompressionInput | CurveInput | CoverageInput | RecordsInput,
+    Field(discriminator="input"),
 ]
 
 

@@ -10,10 +10,19 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from sim.demand.compression import fitted_power_law, load_compression
+from sim.demand.compression import FOLDER, fitted_power_law, load_compression
 from sim.planning.claims.formula import FloatArray
 from sim.planning.horizon import DAYS_PER_YEAR
-from sim.specs.claim import CompressionInput, InputSpec, LibraryInput, ListInput, RangeInput, RecordsInput
+from sim.specs.claim import (
+    CompressionInput,
+    CoverageInput,
+    CurveInput,
+    InputSpec,
+    LibraryInput,
+    ListInput,
+    RangeInput,
+    RecordsInput,
+)
 from sim.specs.errors import InputError, Problem
 from sim.specs.horizon import HorizonSpec
 from sim.specs.library import KINDS, Library
@@ -96,6 +105,10 @@ def _marginal(spec: InputSpec, library: Library) -> Marginal:
         return _of_library(spec, library)
     if isinstance(spec, CompressionInput):
         return _of_compression(spec, library)
+    if isinstance(spec, CurveInput):
+        return _of_curve(spec, library)
+    if isinstance(spec, CoverageInput):
+        return _of_coverage(spec, library)
     return _of_records(spec, library)
 
 
@@ -139,6 +152,47 @@ def _of_compression(spec: CompressionInput, library: Library) -> Marginal:
     if not values:
         raise InputError([Problem(f"{spec.method} has no {spec.figure} of these models and benchmarks")])
     return Marginal(tuple(sorted(values)), "1", discrete=True)
+
+
+def _of_curve(spec: CurveInput, library: Library) -> Marginal:
+    curves: dict[tuple[str, str], dict[float, float]] = {}
+    for method in spec.methods:
+        for each in load_compression(library, method).points:
+            if (spec.bases and each.base not in spec.bases) or (
+                spec.benchmarks and each.benchmark not in spec.benchmarks
+            ):
+                continue
+            for tokens, right in ((each.tokens_before, each.accuracy_before), (each.tokens_after, each.accuracy_after)):
+                if tokens is not None and right is not None:
+                    curves.setdefault((each.base, each.benchmark), {})[tokens] = right
+    values: list[float] = []
+    for curve in curves.values():
+        tokens, right = (np.array(column) for column in zip(*sorted(curve.items()), strict=True))
+        gain = 100.0 * np.diff(right)
+        slope = gain / np.diff(tokens) * 1000.0
+        values += list({"gain": gain, "slope": slope, "flattening": -np.diff(slope)}[spec.figure])
+    if not values:
+        raise InputError([Problem(f"no curve has a {spec.figure} of these models and benchmarks")])
+    unit = "points" if spec.figure == "gain" else "points per 1,000 tokens"
+    return Marginal(tuple(sorted(map(float, values))), unit, discrete=True)
+
+
+def _of_coverage(spec: CoverageInput, library: Library) -> Marginal:
+    names = {path.stem for root in library.roots for path in (root / FOLDER).glob("*.yaml")}
+    points = [
+        each
+        for name in sorted(names)
+        if (method := load_compression(library, name)).shortens
+        for each in method.points
+    ]  # fmt: skip
+    outside = [
+        each for each in points
+        if (spec.models and not each.base.lower().startswith(spec.models))
+        or (spec.benchmarks and not each.benchmark.lower().startswith(spec.benchmarks))
+    ]  # fmt: skip
+    if not points:
+        raise InputError([Problem("the library holds no measured compression")])
+    return Marginal((len(outside) / len(points),), "1", discrete=True)
 
 
 def _of_records(spec: RecordsInput, library: Library) -> Marginal:
