@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from sim.cli_claims import claims_command
 from sim.cli_common import changes_of, print_json, problems_told
 from sim.cli_execution import sweep_command
 from sim.cli_fidelity import calibrate_command, import_model_command, validate_command
@@ -85,6 +86,7 @@ main.add_command(size_command)
 main.add_command(sweep_command)
 main.add_command(plan_command)
 main.add_command(uncertainty_command)
+main.add_command(claims_command)
 main.add_command(import_group)
 import_group.add_command(import_model_command)
 main.add_command(validate_command)

@@ -47,30 +47,36 @@ def with_documents(
         No such document, path or method; the changed document is validated when it is used.
 
     """
-    wanted = {key: dict(paths) for key, paths in changes.items()}
-    for workload, shortened in answers.items():
-        spec = library.workload(workload).spec
-        table = shortened_quantiles(spec.output_tokens, law_of(library, shortened), shortened.reasoning_share)
-        wanted.setdefault(f"workload/{workload}", {})["output_tokens"] = {
-            "distribution": "quantile_table",
-            "quantiles": {probability: f"{tokens:.0f} tokens" for probability, tokens in table.items()},
-            "source": ["assumption"],
-            "confidence": "assumption",
-            "note": f"Shortened by {shortened.method}.",
-        }
     with tempfile.TemporaryDirectory(prefix="fleetcast-study-") as folder:
-        for key, paths in wanted.items():
+        changed = Library((Path(folder), *library.roots))
+        for key, paths in changes.items():
             kind, _, name = key.partition("/")
             if kind not in KINDS:
                 raise InputError([Problem("unknown kind of document", value=key, remedy=suggest(kind, KINDS))])
-            raw, _ = library.read(kind, name)
-            data = copy.deepcopy(raw.data)
-            for path, value in paths.items():
-                _set(data, path, value, raw.file)
-            file = Path(folder) / KINDS[kind] / f"{name}.yaml"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-        yield Library((Path(folder), *library.roots))
+            _write(changed, Path(folder), kind, name, paths)
+        for workload, method in answers.items():
+            spec = changed.workload(workload).spec
+            table = shortened_quantiles(spec.output_tokens, law_of(library, method), method.reasoning_share)
+            distribution = {
+                "distribution": "quantile_table",
+                "quantiles": {probability: f"{tokens:.0f} tokens" for probability, tokens in table.items()},
+                "source": ["assumption"],
+                "confidence": "assumption",
+                "note": f"Shortened by {method.method}.",
+            }
+            _write(changed, Path(folder), "workload", workload, {"output_tokens": distribution})
+        yield changed
+
+
+def _write(library: Library, folder: Path, kind: str, name: str, paths: Mapping[str, Any]) -> None:
+    """Write a document of the library with changes, in front of the one that it was read from."""
+    raw, _ = library.read(kind, name)
+    data = copy.deepcopy(raw.data)
+    for path, value in paths.items():
+        _set(data, path, value, raw.file)
+    file = folder / KINDS[kind] / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
 
 def law_of(library: Library, shortened: ShorteningSpec) -> PowerLaw:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sim.engine.preparation import common_trace, plan_run, prepare
+from sim.planning.attribution import attribute
 from sim.planning.choices import Choice, choices, set_up
 from sim.planning.claims.documents import with_documents
-from sim.planning.attribution import attribute
 from sim.planning.sizing import size_pool
+from sim.planning.sizing_result import Sizing
 from sim.planning.unit_cost import SECONDS_PER_HOUR
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import NANOSECONDS
@@ -113,15 +114,17 @@ def _sized(study: FleetStudy, library: Library) -> Figures:
             return _saturated(study, scenario, pool, hardware)
         found = size_pool(scenario, pool, hardware=hardware, layouts=study.layouts, batch_limits=study.batch_limits)
         least = study.least_replicas or LEAST_REPLICAS
-        if found.feasible and found.replicas < least:
-            scenario = _busier(scenario, MARGIN * least / found.replicas)
+        if found.feasible and found.replicas < least and found.load is not None:
+            # the load in replicas lies between that at saturation and the whole number that was found
+            most, _ = _saturation(scenario, pool, Choice(hardware, found.layout, _limit(found)))
+            needed = max(found.load.requests_per_s / most, found.replicas - 1.0)
+            scenario = _busier(scenario, MARGIN * least / needed)
             found = size_pool(scenario, pool, hardware=hardware, layouts=study.layouts, batch_limits=study.batch_limits)
         if not found.feasible or found.load is None or found.result is None:
             raise InputError([Problem(f"no fleet meets the service levels: {found.reason}", value=hardware)])
         load = found.load
         per_replica = found.accelerators // found.replicas
-        choice = Choice(hardware, found.layout, found.max_sequences)
-        saturated, _ = _saturation(scenario, pool, choice)
+        saturated, _ = _saturation(scenario, pool, Choice(hardware, found.layout, _limit(found)))
         figures = _figures(
             scenario, hardware, load.requests_per_s / found.accelerators, found.price_usd_per_hour,
             load.prompt_tokens, load.cached_tokens, load.output_tokens,
@@ -134,6 +137,11 @@ def _sized(study: FleetStudy, library: Library) -> Figures:
             "load": load.requests_per_s / found.replicas / saturated,
             "tightness": max(level.tightness for level in found.levels),
         }
+
+
+def _limit(found: Sizing) -> int:
+    """Return the batch limit of a sizing as a scenario states it: of each data-parallel group."""
+    return found.max_sequences // found.layout.data
 
 
 def _busier(scenario: Scenario, factor: float) -> Scenario:
@@ -177,10 +185,10 @@ def _saturation(scenario: Scenario, pool: str, choice: Choice) -> tuple[float, t
     plan = plan_run(prepared, common_trace([prepared], 0), 0)
     trace = plan.trace
     keep = trace.arrival_ns >= scenario.spec.warm_up * NANOSECONDS
-    columns = tuple(each[keep] for each in (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens))
+    prompt, cached, output = (each[keep] for each in (trace.prompt_tokens, trace.cached_tokens, trace.output_tokens))
     deployment = plan.deployments[position]
-    served = saturated_requests_per_s(deployment, request_mix(*columns, deployment.window))
-    return served, tuple(float(np.mean(each)) for each in columns)  # type: ignore[return-value]
+    served = saturated_requests_per_s(deployment, request_mix(prompt, cached, output, deployment.window))
+    return served, (float(np.mean(prompt)), float(np.mean(cached)), float(np.mean(output)))
 
 
 def _figures(

@@ -51,7 +51,8 @@ def evaluate(formula: str, values: Values) -> float | FloatArray:
 
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return _value(_parsed(formula), values)
+        found: float | FloatArray = _value(_parsed(formula), values)
+    return found
 
 
 def _picked(place: float | FloatArray, numbers: tuple[float | FloatArray, ...]) -> FloatArray:
@@ -78,7 +79,7 @@ def _parsed(formula: str) -> ast.expr:
 
 
 def _value(node: ast.expr, values: Values) -> Any:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.Name):
         found = _looked_up(node.id, values)

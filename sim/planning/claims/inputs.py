@@ -12,8 +12,8 @@ from scipy.stats import qmc
 
 from sim.demand.compression import FOLDER, fitted_power_law, load_compression
 from sim.planning.claims.formula import FloatArray
-from sim.planning.horizon import DAYS_PER_YEAR
-from sim.specs.claim import (
+from sim.planning.months import DAYS_PER_YEAR
+from sim.specs.claim_inputs import (
     CompressionInput,
     CoverageInput,
     CurveInput,
@@ -167,9 +167,9 @@ def _of_curve(spec: CurveInput, library: Library) -> Marginal:
                     curves.setdefault((each.base, each.benchmark), {})[tokens] = right
     values: list[float] = []
     for curve in curves.values():
-        tokens, right = (np.array(column) for column in zip(*sorted(curve.items()), strict=True))
-        gain = 100.0 * np.diff(right)
-        slope = gain / np.diff(tokens) * 1000.0
+        lengths, shares = (np.array(column) for column in zip(*sorted(curve.items()), strict=True))
+        gain = 100.0 * np.diff(shares)
+        slope = gain / np.diff(lengths) * 1000.0
         values += list({"gain": gain, "slope": slope, "flattening": -np.diff(slope)}[spec.figure])
     if not values:
         raise InputError([Problem(f"no curve has a {spec.figure} of these models and benchmarks")])

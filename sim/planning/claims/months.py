@@ -10,23 +10,24 @@ import numpy as np
 
 from sim.planning.claims.documents import answers_of, law_of, shortened
 from sim.planning.claims.fleets import TOKENS_PER_MILLION, Figures
+from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon, load_horizon
-from sim.planning.service_cost import api_usd_per_request, mean_tokens, service_cost
+from sim.planning.service_cost import choices_in
 from sim.specs.claim import LengthStudy, MonthStudy
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.library import Library
 
-_HORIZONS: dict[str, Horizon] = {}
-"""Horizons of this process; each keeps what its replicas serve once that was simulated."""
+_HORIZONS: dict[str, tuple[Horizon, SimulatedCapacities]] = {}
+"""Horizons of this process, each with what its replicas serve, once that was simulated."""
 
 
 def month_figures(study: MonthStudy) -> Figures:
     """Return what a use case costs in a month.
 
-    Figures: `own_usd` and `api_usd` (of a unit, by own or rented accelerators, and by the API; NaN where there is none),
-    `own_usd_per_million_output`, `requests_per_unit`, `utilisation` (mean load over the capacity that is paid),
-    `prompt_tokens`, `output_tokens` (means of a request), `elasticity`, `pass_through`, and `first_year` (the first month
-    from which a unit costs less than the ceiling for good, as a decimal year; infinite if none).
+    Figures: `own_usd` and `api_usd` (of a unit, by own or rented accelerators, and by the API; NaN where there is
+    none), `own_usd_per_million_output`, `requests_per_unit`, `utilisation` (mean load over the capacity that is paid),
+    `prompt_tokens`, `output_tokens` (means of a request), and `first_year` (the first month from which a unit costs
+    less than the ceiling for good, as a decimal year; infinite if none).
 
     Raises
     ------
@@ -34,42 +35,34 @@ def month_figures(study: MonthStudy) -> Figures:
         Bad input.
 
     """
-    horizon = _horizon(study)
+    horizon, capacities = _horizon(study)
     known = horizon.spec.use_cases
     if study.case not in known:
-        raise InputError([Problem(f"{study.horizon} has no such use case", value=study.case,
-                                  remedy=suggest(study.case, known))])  # fmt: skip
+        remedy = suggest(study.case, known)
+        raise InputError([Problem(f"{study.horizon} has no such use case", value=study.case, remedy=remedy)])
     described = known[study.case]
     levers = horizon.levers if study.levers is None else frozenset(study.levers)
     requests = described.unit.requests.value
-    own = service_cost(horizon, study.case, study.month, levers, study.path, with_api=False)
-    api = api_usd_per_request(horizon, study.case, study.month, study.path)
-    prompt, _, output = mean_tokens(horizon, study.case, next(iter(described.models)))
+    choices = choices_in(horizon, capacities, study.case, study.month, levers, study.path)
+    own = choices.cheapest(with_api=False).usd_per_request
+    tokens = capacities.tokens(study.case, next(iter(described.models)))
     figures = {
-        "own_usd": own.usd_per_request * requests,
-        "api_usd": math.nan if api is None else api * requests,
-        "own_usd_per_million_output": own.usd_per_request / output * TOKENS_PER_MILLION,
+        "own_usd": own * requests,
+        "api_usd": math.nan if choices.api is None else choices.api.request_usd * requests,
+        "own_usd_per_million_output": own / tokens.output * TOKENS_PER_MILLION,
         "requests_per_unit": float(requests),
-        "utilisation": min((way.utilisation for _, way in own.ways), default=math.nan),
-        "prompt_tokens": prompt,
-        "output_tokens": output,
-        "elasticity": described.elasticity.value,
-        "pass_through": described.pass_through.value,
+        "utilisation": 1.0 / choices.peak_over_mean,
+        "prompt_tokens": tokens.prompt,
+        "output_tokens": tokens.output,
     }
     if study.ceiling is not None:
-        figures["first_year"] = _first_year(horizon, study, study.ceiling / requests)
+        figures["first_year"] = math.inf
+        for month in reversed(horizon.months):
+            there = choices_in(horizon, capacities, study.case, month, levers, study.path).cheapest(with_api=False)
+            if not there.usd_per_request <= study.ceiling / requests:
+                break
+            figures["first_year"] = decimal_year(month)
     return figures
-
-
-def _first_year(horizon: Horizon, study: MonthStudy, ceiling_usd: float) -> float:
-    levers = horizon.levers if study.levers is None else frozenset(study.levers)
-    found = math.inf
-    for month in reversed(horizon.months):
-        cost = service_cost(horizon, study.case, month, levers, study.path, with_api=False)
-        if not cost.usd_per_request <= ceiling_usd:
-            break
-        found = decimal_year(month)
-    return found
 
 
 def decimal_year(month: datetime.date) -> float:
@@ -80,8 +73,8 @@ def decimal_year(month: datetime.date) -> float:
 def length_figures(study: LengthStudy, library: Library) -> Figures:
     """Return what compression does to the answers of a workload.
 
-    Figures: `mean_before`, `mean_after` (tokens), `cut`, `cut_p50`, `cut_p99` (share of the tokens saved in the mean, the
-    median and the 99th percentile), `coefficient` and `exponent` of the law.
+    Figures: `mean_before`, `mean_after` (tokens), `cut`, `cut_p50`, `cut_p99` (share of the tokens saved in the mean,
+    the median and the 99th percentile), `coefficient` and `exponent` of the law.
     """
     before = answers_of(library.workload(study.workload).spec.output_tokens)
     law = law_of(library, study.shortened)
@@ -97,8 +90,9 @@ def length_figures(study: LengthStudy, library: Library) -> Figures:
     }
 
 
-def _horizon(study: MonthStudy) -> Horizon:
+def _horizon(study: MonthStudy) -> tuple[Horizon, SimulatedCapacities]:
     key = json.dumps([study.horizon, study.set], sort_keys=True, default=str)
     if key not in _HORIZONS:
-        _HORIZONS[key] = load_horizon(study.horizon, study.set)
+        horizon = load_horizon(study.horizon, study.set)
+        _HORIZONS[key] = horizon, SimulatedCapacities(horizon)
     return _HORIZONS[key]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,13 @@ from sim.planning.claims.formula import FloatArray, evaluate, names_in
 from sim.planning.claims.inputs import SAMPLES, Marginal, marginals, sampled
 from sim.planning.claims.months import length_figures, month_figures
 from sim.planning.claims.verdict import PartFound, Verdict, judge, quantiles, together, turning_point
+from sim.planning.claims.wording import reason_of
 from sim.specs.claim import ClaimSpec
 from sim.specs.errors import InputError, Problem, suggest
 from sim.specs.library import Library, default_library
 
 Told = Callable[[str, float], None]
 """Told what is computed and how far the work is."""
-
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
 
 @dataclass(frozen=True)
@@ -198,9 +196,10 @@ def run_claim(spec: ClaimSpec, library: Library | None = None, progress: Told | 
             raise InputError([Problem(str(error), f"{spec.name}.yaml", f"parts.{name}")]) from None
     conditions = tuple(_conditions(spec, distributions, values))
     verdict = together(parts)
-    known = {each.name: each.p50 for each in (*inputs, *figures)} | {each.name: each.p50 for each in parts}
-    known |= {f"{name}.{key}": value for name, group in simulated.items() for key, value in group.items()}
-    reason = _reason(spec, parts, verdict, known)
+    known = {each.name: (each.p50, each.unit) for each in (*inputs, *figures)}
+    known |= {each.name: (each.p50, each.spec.unit) for each in parts}
+    known |= {f"{name}.{key}": (value, "") for name, group in simulated.items() for key, value in group.items()}
+    reason = reason_of(spec, parts, verdict, known)
     return ClaimFound(spec, tuple(parts), inputs, figures, simulated, conditions, verdict, reason)
 
 
@@ -280,45 +279,3 @@ def _conditions(
             condition.text, planned.unit, planned.median, None if turn is None else turn[0],
             turn is not None and turn[1], anyway, condition.between,
         )  # fmt: skip
-
-
-def _reason(spec: ClaimSpec, parts: Sequence[PartFound], verdict: Verdict, known: Mapping[str, float]) -> str:
-    """Return in words what was found for each part, and the study's own explanation with its numbers."""
-    found = [in_words(each) for each in parts if each.spec.role == "claim"]
-    missing = [name for name in _PLACEHOLDER.findall(spec.because) if name not in known]
-    if missing:
-        raise InputError([Problem("stands for nothing", f"{spec.name}.yaml", "because", each) for each in missing])
-    because = _PLACEHOLDER.sub(lambda match: short(known[match[1]]), " ".join(spec.because.split()))
-    decide = dict.fromkeys(each for part in parts for each in part.measurements)
-    asked = f" To be decided by: {'; '.join(decide)}." if verdict is Verdict.UNDECIDED and decide else ""
-    return f"{'; '.join(found)}. {because}{asked}"
-
-
-def in_words(part: PartFound) -> str:
-    """Return a part with its interval, what is claimed, and in how many samples that is so."""
-    spec = part.spec
-    unit = "" if spec.unit == "1" else f" {spec.unit}"
-    if spec.at_least is not None and spec.at_most is not None:
-        claimed = f"{short(spec.at_least)} to {short(spec.at_most)}"
-    else:
-        claimed = f"at least {short(spec.at_least)}" if spec.at_least is not None else f"at most {short(spec.at_most)}"
-    return (
-        f"{spec.text}: {short(part.p50)}{unit} ({short(part.p10)} to {short(part.p90)}), {claimed} claimed, "
-        f"true in {part.share:.0%} of the samples"
-    )
-
-
-def short(value: float | None) -> str:
-    """Return a number with three significant digits, without an exponent where that can be read."""
-    if value is None:
-        return ""
-    if value != value or value in (float("inf"), float("-inf")):
-        return "none" if value != value else "never" if value > 0 else "-inf"
-    if value == 0.0:
-        return "0"
-    size = abs(value)
-    if size >= 1e7 or size < 1e-4:
-        return f"{value:.3g}"
-    digits = max(0, 2 - int(np.floor(np.log10(size))))
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

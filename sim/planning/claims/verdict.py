@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from sim.planning.claims.inputs import Marginal
 from sim.specs.claim import PartSpec
 
 _HALVINGS = 60
+
+_PLACES = 33
+"""Values of an unmeasured input at which a part is looked at."""
 
 
 class Verdict(enum.StrEnum):
@@ -70,9 +74,9 @@ def truth(part: PartSpec, samples: FloatArray) -> float:
 def of_share(share: float, surely: float) -> Verdict:
     """Return the verdict of a share of true samples.
 
-        holds          share >= surely
-        does not hold  share <= 1 - surely
-        holds in part  otherwise
+    holds          share >= surely
+    does not hold  share <= 1 - surely
+    holds in part  otherwise
     """
     if share >= surely:
         return Verdict.HOLDS
@@ -88,8 +92,8 @@ def judge(
 ) -> PartFound:
     """Return what a part comes to and whether it is true.
 
-    A part that is neither surely true nor surely false is undecided if one input that nobody has measured turns it
-    alone: true with the input at one of its ends, false at the other.
+    A part that is neither surely true nor surely false is undecided if inputs that nobody has measured turn it: with
+    one of them held at some value, or all of them at some ends, it is surely true, and with others surely false.
 
     Parameters
     ----------
@@ -113,17 +117,25 @@ def judge(
         raise ValueError(f"{name} is no number in {np.isnan(samples).mean():.0%} of the samples: {part.formula}")
     share = truth(part, samples)
     verdict = of_share(share, surely)
-    measurements = []
-    if verdict is Verdict.IN_PART:
-        for key, each in inputs.items():
-            if each.measurement:
-                ends = {of_share(truth(part, evaluate({key: end})), surely)
-                        for end in (min(each.knots), max(each.knots))}  # fmt: skip
-                if ends == {Verdict.HOLDS, Verdict.FAILS}:
-                    measurements.append(each.measurement)
-    if measurements:
+    measurements: tuple[str, ...] = ()
+    if verdict is Verdict.IN_PART and _turned(part, evaluate, inputs, surely):
         verdict = Verdict.UNDECIDED
-    return PartFound(name, part, *quantiles(samples), share, verdict, tuple(measurements))
+        measurements = tuple(dict.fromkeys(each.measurement for each in inputs.values() if each.measurement))
+    return PartFound(name, part, *quantiles(samples), share, verdict, measurements)
+
+
+def _turned(
+    part: PartSpec, evaluate: Callable[[Mapping[str, float]], FloatArray], inputs: Mapping[str, Marginal], surely: float
+) -> bool:
+    """Return whether inputs that were not measured decide alone between surely true and surely false."""
+    unmeasured = {key: each for key, each in inputs.items() if each.measurement}
+    held: list[dict[str, float]] = []
+    for key, each in unmeasured.items():
+        held += [{key: float(value)} for value in each.at(np.linspace(0.0, 1.0, _PLACES))]
+    ends = [(min(each.knots), max(each.knots)) for each in unmeasured.values()]
+    held += [dict(zip(unmeasured, corner, strict=True)) for corner in itertools.product(*ends)] if ends else []
+    found = {of_share(truth(part, evaluate(each)), surely) for each in held}
+    return {Verdict.HOLDS, Verdict.FAILS} <= found
 
 
 def together(parts: Sequence[PartFound]) -> Verdict:
