@@ -211,7 +211,13 @@ def _simulated(spec: ClaimSpec, library: Library, progress: Told | None) -> dict
         if progress is not None:
             progress(what, len(found) / count)
 
-    used = {name for each in (*spec.figures.values(), *spec.parts.values()) for name in names_in(each.formula)}
+    used: set[str] = set()
+    for place, formulas in (("figures", spec.figures), ("parts", spec.parts)):
+        for name, each in formulas.items():
+            try:
+                used |= names_in(each.formula)
+            except ValueError as error:
+                raise InputError([Problem(str(error), f"{spec.name}.yaml", f"{place}.{name}")]) from None
     for name in spec.fleets:
         if name not in used:
             continue  # only others are like it

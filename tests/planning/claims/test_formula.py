@@ -44,5 +44,5 @@ def test_names_are_told_without_figures_and_functions() -> None:
      "[x for x in b]", "a if b else a", "open(a)", "a.b.c", "a // 2"],
 )  # fmt: skip
 def test_what_is_no_formula_is_refused(formula: str) -> None:
-    with pytest.raises(ValueError, match="formula|stands for nothing|figure|place"):
+    with pytest.raises(ValueError, match=r"formula|stands for nothing|figure|place"):
         evaluate(formula, VALUES)
