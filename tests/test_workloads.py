@@ -16,7 +16,8 @@ from sim.demand.generate import generate_class
 from sim.demand.lengths import length_quantile, mean_length, sample_lengths
 from sim.demand.prefix import mean_cached
 from sim.demand.processes import arrival_instants
-from sim.demand.sessions import draw_sessions, session_tables
+from sim.demand.session_tables import session_tables
+from sim.demand.sessions import draw_sessions
 from sim.demand.streams import stream
 from sim.specs.distributions import LengthDistribution, QuantileTableLengths
 from sim.specs.library import Library
@@ -27,7 +28,8 @@ from sim.specs.workload import WorkloadSpec
 ROOT = Path(__file__).parents[1]
 NAMES = (
     "agent", "agent-200k", "agent-sessions", "agent-sessions-200k", "archive-indexing", "batch-jobs", "chat-sessions",
-    "code-completion", "continuous", "realtime-chat", "realtime-voice", "reasoning-chat", "voice-calls",
+    "chat-sessions-small", "code-completion", "continuous", "document-questions", "realtime-chat", "realtime-voice",
+    "reasoning-chat", "voice-calls",
 )  # fmt: skip
 SESSIONS = ("agent-sessions", "chat-sessions", "voice-calls")
 each = pytest.mark.parametrize("name", NAMES)

@@ -9,13 +9,11 @@ import numpy.typing as npt
 
 from sim.demand.durations import duration_table
 from sim.demand.processes import Streams, arrival_instants, past_instants
+from sim.demand.session_tables import SessionTables, mean_calls, session_tables
 from sim.demand.sessions import (
     SESSIONS_PER_BLOCK,
-    SessionTables,
     draw_sessions,
-    mean_calls,
     nominal_times,
-    session_tables,
 )
 from sim.demand.trace import NANOSECONDS, Trace
 from sim.specs.distributions import DurationDistribution

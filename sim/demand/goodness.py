@@ -10,21 +10,27 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from sim.demand.arrivals import cumulative_rate, profile_rates
 from sim.demand.dispersion import allan_dispersion
-from sim.demand.fitting import session_steps
 from sim.demand.generate import generate_class
 from sim.demand.lengths import length_cdf
 from sim.demand.processes import arrival_instants
-from sim.demand.sessions import draw_sessions, mean_calls, session_tables
+from sim.demand.session_fit import session_steps
+from sim.demand.session_tables import mean_calls, session_tables
+from sim.demand.sessions import draw_sessions
 from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS, Trace
 from sim.specs.distributions import LengthDistribution
+from sim.specs.prefixes import SharedPrefix
 from sim.specs.workload import WorkloadSpec
 
 IntArray = npt.NDArray[np.int64]
 
 DISPERSION_WINDOWS_S = (1.0, 10.0, 60.0, 600.0)
 """Windows at which dispersions are compared [s]."""
+
+QUANTILES = (0.1, 0.5, 0.9, 0.99)
+"""Probabilities at which lengths are compared [1]."""
 
 _SESSIONS = 4000
 _ENOUGH_ARRIVALS = 3_000_000
@@ -55,13 +61,21 @@ def goodness_of_fit(
     """
     duration_s = float(trace.arrival_ns[-1]) / NANOSECONDS
     steps = session_steps(trace if workload.sessions is not None else replace(trace, session=None))
-    checks = _dispersions(trace.arrival_ns[steps.first] / NANOSECONDS, duration_s, workload, start_hour, seed)
+    instants_s = trace.arrival_ns[steps.first] / NANOSECONDS
+    checks = _dispersions(instants_s, duration_s, workload, start_hour, seed)
+    checks += _hours(instants_s, duration_s, workload, start_hour)
     if workload.sessions is None:
         made = generate_class(
             workload, workload.rate.value, min(duration_s, 1e6 / workload.rate.value), start_hour, seed, "fit"
         )
-        checks += _lengths("prompt", trace.prompt_tokens, workload.prompt_tokens)
-        checks += _lengths("output", trace.output_tokens, workload.output_tokens)
+        for name, recorded, drawn in (
+            ("prompt", trace.prompt_tokens, made.prompt_tokens),
+            ("output", trace.output_tokens, made.output_tokens),
+        ):
+            spec = workload.prompt_tokens if name == "prompt" else workload.output_tokens
+            shared = isinstance(workload.prefix, SharedPrefix) and name == "prompt"
+            checks += [_drawn_distance(name, recorded, drawn)] if shared else _lengths(name, recorded, spec)
+            checks += [_quantile(name, quantile, recorded, drawn) for quantile in QUANTILES]
         checks.append(_hit(trace.cached_tokens, trace.prompt_tokens, made.cached_tokens, made.prompt_tokens))
         return checks
     calls = draw_sessions(session_tables(workload), _SESSIONS, lambda *names: stream(seed, "fit", *names))
@@ -69,9 +83,8 @@ def goodness_of_fit(
         ("prompt", trace.prompt_tokens, calls.prompt),
         ("output", trace.output_tokens, calls.output),
     ):
-        distance = float(stats.ks_2samp(recorded, drawn).statistic)
-        checks.append(_row(f"KS of {name} tokens", "", "", distance))
-        checks += [_quantile(name, quantile, recorded, drawn) for quantile in (0.1, 0.5, 0.9, 0.99)]
+        checks.append(_drawn_distance(name, recorded, drawn))
+        checks += [_quantile(name, quantile, recorded, drawn) for quantile in QUANTILES]
     sizes = np.bincount(trace.session_groups())
     expected = mean_calls(workload.sessions)
     checks.append(_row("calls per session", sizes.mean(), expected, expected / sizes.mean() - 1.0))
@@ -110,6 +123,37 @@ def _lengths(name: str, recorded: IntArray, spec: LengthDistribution) -> list[di
     before = length_cdf(spec, values - 1)
     distance = max(np.abs(reached - described).max(), np.abs(np.append(0.0, reached[:-1]) - before).max())
     return [_row(f"KS of {name} tokens", "", "", float(distance))]
+
+
+def _hours(
+    instants_s: npt.NDArray[np.float64], duration_s: float, workload: WorkloadSpec, start_hour: float
+) -> list[dict[str, Any]]:
+    """Return the busiest hour of the day over the mean, and the distance of the days' shapes, from a day on."""
+    days = int(duration_s // 86_400.0)
+    if days < 1 or workload.arrivals.profile is None:
+        return []
+    whole = instants_s[instants_s < days * 86_400.0]
+    counts = np.bincount((whole / 3600.0 + start_hour).astype(np.int64) % 24, minlength=24)
+    edges, rates = profile_rates(
+        1.0, workload.arrivals.profile.multipliers, start_hour + workload.arrivals.profile.offset_hours,
+        days * 86_400.0,
+    )  # fmt: skip
+    reached = cumulative_rate(edges, rates)
+    hours = np.diff(np.interp(np.arange(days * 24 + 1) * 3600.0, edges, reached))
+    place = (np.arange(days * 24) + math.floor(start_hour)) % 24
+    described = np.bincount(place, hours, 24)
+    shapes = counts / counts.mean(), described / described.mean()
+    # half the sum of the differences of the shares: the part of the day's requests that come at another hour
+    moved = float(np.abs(shapes[0] - shapes[1]).sum() / 48.0)
+    peak = shapes[0].max(), shapes[1].max()
+    return [
+        _row("busiest hour over mean", *peak, peak[1] / peak[0] - 1.0),
+        _row("share of requests at another hour", "", "", moved),
+    ]
+
+
+def _drawn_distance(name: str, recorded: IntArray, drawn: IntArray) -> dict[str, Any]:
+    return _row(f"KS of {name} tokens", "", "", float(stats.ks_2samp(recorded, drawn).statistic))
 
 
 def _quantile(name: str, probability: float, recorded: IntArray, drawn: IntArray) -> dict[str, Any]:

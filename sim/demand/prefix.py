@@ -147,8 +147,18 @@ def first_of_group(group: npt.NDArray[np.signedinteger[Any]]) -> npt.NDArray[np.
 
 
 def ideal_hit_fraction(trace: Trace) -> float:
-    """Return the share of all prompt tokens that are marked as cached; the hit of a cache without bound [1]."""
-    return float(trace.cached_tokens.sum() / max(int(trace.prompt_tokens.sum()), 1))
+    """Return the share of all prompt tokens that a prefix cache without bound, empty at the start, holds [1].
+
+    Of any trace: where it marks nothing as cached, a request finds what the last one of its session had, and from the
+    second request of a prefix group on what the group shares.
+    """
+    cached = trace.cached_tokens
+    if not cached.any() and trace.session is not None:
+        cached = with_session_prefix(trace).cached_tokens
+    if trace.prefix_group is not None and trace.prefix_tokens is not None:
+        again = (trace.prefix_group >= 0) & ~first_of_group(trace.prefix_group)
+        cached = np.maximum(cached, np.where(again, trace.prefix_tokens, 0))
+    return float(cached.sum() / max(int(trace.prompt_tokens.sum()), 1))
 
 
 def with_session_prefix(trace: Trace) -> Trace:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sim.demand.durations import DurationTable, count_table, duration_table
-from sim.demand.lengths import LengthTable, correlated, invert, length_table
-from sim.demand.prefix import draw_groups, popularity_table, shared_lengths
-from sim.specs.sessions import SessionsSpec, SpokenGap
-from sim.specs.workload import WorkloadSpec
+from sim.demand.durations import count_table
+from sim.demand.lengths import correlated, invert, length_table
+from sim.demand.prefix import draw_groups
+from sim.demand.session_tables import SessionTables
+from sim.specs.sessions import SpokenGap
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -58,67 +58,6 @@ class Calls(NamedTuple):
     """Their length; 0 without a group [tokens]."""
 
 
-class SessionTables(NamedTuple):
-    """The distributions of a workload with sessions, tabulated once."""
-
-    spec: SessionsSpec
-    calls: LengthTable
-    first: LengthTable
-    instructions: LengthTable | None
-    popularity: FloatArray | None
-    variants: IntArray | None
-    output: LengthTable
-    shares: FloatArray
-    new: tuple[tuple[tuple[int, LengthTable], ...], ...]
-    empty: tuple[float, ...]
-    gaps: tuple[DurationTable | SpokenGap, ...]
-    edges: FloatArray
-    hazards: FloatArray
-    summary: LengthTable | None
-    rank_correlation: float
-
-
-def session_tables(workload: WorkloadSpec) -> SessionTables:
-    """Return the tables of a workload that has sessions."""
-    spec = workload.sessions
-    assert spec is not None, "only for workloads with sessions"
-    ways = tuple(spec.follow_ups.values())
-    shares = np.cumsum([way.share.value for way in ways])
-    shares /= shares[-1]
-    compaction, popularity = spec.compaction, spec.instructions_popularity
-    steps = compaction.hazards if compaction is not None else ()
-    return SessionTables(
-        spec=spec,
-        calls=count_table(spec.calls),
-        first=length_table(workload.prompt_tokens),
-        instructions=None if spec.instructions_tokens is None else length_table(spec.instructions_tokens),
-        popularity=None if popularity is None else popularity_table(popularity),
-        variants=_variants(spec),
-        output=length_table(workload.output_tokens),
-        shares=shares,
-        new=tuple(
-            tuple(
-                (call, length_table(each))
-                for call, each in sorted({1: way.new_tokens, **way.new_tokens_from_call}.items())
-            )
-            for way in ways
-        ),
-        empty=tuple(way.without_new_tokens.value if way.without_new_tokens else 0.0 for way in ways),
-        gaps=tuple(way.gap if isinstance(way.gap, SpokenGap) else duration_table(way.gap) for way in ways),
-        edges=np.array([step.from_tokens for step in steps]),
-        hazards=np.array([0.0, *(step.hazard for step in steps)]),
-        summary=length_table(compaction.context_tokens) if compaction is not None else None,
-        rank_correlation=0.0 if workload.rank_correlation is None else workload.rank_correlation.value,
-    )
-
-
-def _variants(spec: SessionsSpec) -> IntArray | None:
-    """Return the lengths of different instructions, most popular first; None where they go by length."""
-    if spec.instructions_popularity is None or spec.instructions_tokens is None:
-        return None
-    return shared_lengths(length_table(spec.instructions_tokens), spec.instructions_popularity.groups)
-
-
 class Instructions(NamedTuple):
     """What the prompts of sessions begin with, each of shape (sessions,)."""
 
@@ -140,18 +79,6 @@ def _instructions(tables: SessionTables, count: int, streams: Streams) -> Instru
     return Instructions(tokens, tokens if tables.spec.instructions_cached else np.full(count, -1))
 
 
-def mean_calls(spec: SessionsSpec) -> float:
-    """Return the exact mean of the calls of a session, those of sub-agents included."""
-    own = _mean(count_table(spec.calls))
-    if spec.sub_agents is None:
-        return own
-    table = count_table(spec.calls)
-    # a session of one call has nothing that could wait for sub-agents
-    single = float(table.cumulative[0]) if table.minimum == 1 else 0.0
-    started = spec.sub_agents.share_of_sessions * (1.0 - single) * _mean(count_table(spec.sub_agents.at_once))
-    return own + started * _mean(count_table(spec.sub_agents.calls))
-
-
 def draw_sessions(tables: SessionTables, count: int, streams: Streams) -> Calls:
     """Return the calls of the first sessions of a block.
 
@@ -171,6 +98,36 @@ def draw_sessions(tables: SessionTables, count: int, streams: Streams) -> Calls:
         the whole context of the parent but the last token of its answer is then found in the cache.
 
     """
+    if not tables.others:
+        return _draw_kind(tables, count, streams)
+    reached = np.cumsum(tables.kind_shares)
+    kind = np.minimum(np.searchsorted(reached, streams("kind").random(count), side="right"), len(tables.others))
+    parts = []
+    for number, own in enumerate((tables, *tables.others)):
+        sessions = np.flatnonzero(kind == number)
+
+        def named(*names: str | int, _kind: int = number) -> np.random.Generator:
+            return streams("kind", _kind, *names)
+
+        calls = _draw_kind(own, sessions.size, named)
+        parts.append(calls._replace(session=sessions[calls.session]))
+    return _in_order(parts)
+
+
+def _in_order(parts: list[Calls]) -> Calls:
+    """Return the calls of all kinds in order of sessions."""
+    offsets = np.cumsum([0, *(part.session.size for part in parts)])
+    parents = [np.where(part.parent < 0, -1, part.parent + start) for part, start in zip(parts, offsets, strict=False)]
+    joined = Calls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    order = np.argsort(joined.session, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    parent = np.concatenate(parents)[order]
+    np.copyto(parent, place[parent], where=parent >= 0)
+    return Calls(*(column[order] for column in joined))._replace(parent=parent)  # type: ignore[arg-type]
+
+
+def _draw_kind(tables: SessionTables, count: int, streams: Streams) -> Calls:
     counts = invert(tables.calls, streams("calls").random(count))
     instructions = _instructions(tables, count, streams)
     first = invert(tables.first, streams("prompt").random(count))
@@ -212,12 +169,13 @@ def _chains(
     parent[offset] = -1
     answer = streams(*part, "output").random(total)
     output = invert(tables.output, answer)
-    new, way, gap_s = _follow_ups(tables, counts, output, answer, streams, part)
+    draws = _follow_ups(tables, counts, output, answer, streams, part)
+    new, way, gap_s = draws.new, draws.way, draws.gap_s
     new[offset], way[offset], gap_s[offset] = 0, -1, 0.0
     prompt, cached = np.empty(total, np.int64), np.empty(total, np.int64)
     prompt[offset] = instructions.tokens + first
     cached[offset] = instructions.tokens if first_cached else 0
-    if tables.summary is None:
+    if tables.summary is None and not any(tables.by_context):
         growth = np.zeros(total, np.int64)
         growth[1:] = output[:-1] + new[1:]
         growth[offset] = prompt[offset]
@@ -226,10 +184,22 @@ def _chains(
         cached = np.where(parent < 0, cached, prompt - new - 1)
     else:
         floor = instructions.tokens
-        _grow(tables, tables.summary, counts, offset, floor, prompt, cached, output, new, streams, part)
+        _grow(tables, counts, offset, floor, prompt, cached, output, draws, streams, part)
     group = instructions.group.astype(np.int32)[session]
     shared = np.where(group < 0, 0, instructions.tokens[session]).astype(np.int32)
     return Calls(session, parent, prompt, cached, output, gap_s, way, group, shared)
+
+
+class _Draws(NamedTuple):
+    """What is drawn for every call as a follow-up, each of shape (calls,)."""
+
+    new: IntArray
+    way: npt.NDArray[np.int16]
+    gap_s: FloatArray
+    length: FloatArray
+    """Uniform numbers behind the new tokens."""
+    nothing: FloatArray
+    """Uniform numbers behind whether there are any."""
 
 
 def _follow_ups(
@@ -239,7 +209,7 @@ def _follow_ups(
     answer: FloatArray,
     streams: Streams,
     part: tuple[str, ...],
-) -> tuple[IntArray, npt.NDArray[np.int16], FloatArray]:
+) -> _Draws:
     """Return new tokens, kind and gap of every call, as if it were a follow-up of the row above it."""
     total = output.size
     way = np.zeros(total, np.int16)
@@ -263,40 +233,59 @@ def _follow_ups(
             gap_s[rows] = gap.pause + spoken / gap.answer_tokens_per_s + new[rows] / gap.message_tokens_per_s
         else:
             gap_s[rows] = gap.at(wait[rows])
-    return new, way, gap_s
+    return _Draws(new, way, gap_s, length, nothing)
 
 
 def _grow(
     tables: SessionTables,
-    summary: LengthTable,
     counts: IntArray,
     offset: IntArray,
     instructions: IntArray,
     prompt: IntArray,
     cached: IntArray,
     output: IntArray,
-    new: IntArray,
+    draws: _Draws,
     streams: Streams,
     part: tuple[str, ...],
 ) -> None:
     """Fill contexts call number by call number, for all sessions that go on at a time."""
     total = output.size
     chance, after = streams(*part, "compaction").random(total), streams(*part, "summary").random(total)
+    by_context = any(tables.by_context)
     order = np.argsort(-counts, kind="stable")
     going = np.searchsorted(-counts[order], -np.arange(1, int(counts.max(initial=1)) + 1), side="right")
     for number in range(1, going.size):
         sessions = order[: going[number]]
         rows = offset[sessions] + number
         kept = prompt[rows - 1] + output[rows - 1]
-        context, found = kept + new[rows], kept - 1
+        if by_context:
+            _add_by_context(tables, number + 1, kept, rows, draws)
+        context, found = kept + draws.new[rows], kept - 1
+        if tables.summary is None:
+            prompt[rows], cached[rows] = context, found
+            continue
         hazard = tables.hazards[np.searchsorted(tables.edges, context, side="right")]
         cut = np.flatnonzero(chance[rows] < hazard)
         if cut.size:
             floor = instructions[sessions[cut]]
-            short = np.minimum(invert(summary, after[rows[cut]]), context[cut])
+            short = np.minimum(invert(tables.summary, after[rows[cut]]), context[cut])
             context[cut] = np.maximum(short, floor + 1)
             found[cut] = floor
         prompt[rows], cached[rows] = context, found
+
+
+def _add_by_context(tables: SessionTables, call: int, kept: IntArray, rows: IntArray, draws: _Draws) -> None:
+    """Draw the new tokens of some calls whose contexts before them are known."""
+    for kind, bands in enumerate(tables.by_context):
+        if not bands or call < bands[0].from_call:
+            continue
+        mine = np.flatnonzero(draws.way[rows] == kind)
+        band = np.searchsorted([each.from_tokens for each in bands], kept[mine], side="right")
+        for number, each in enumerate(bands, start=1):
+            chosen = rows[mine[band == number]]
+            if chosen.size:
+                drawn = invert(each.new, draws.length[chosen])
+                draws.new[chosen] = np.where(draws.nothing[chosen] < each.empty, 0, drawn)
 
 
 def _with_sub_agents(
@@ -342,7 +331,3 @@ def _with_sub_agents(
     sub_session = np.repeat(chain_owner, lengths)
     columns = zip(main._replace(parent=parent), sub._replace(parent=sub_parent, session=sub_session), strict=True)
     return Calls(*(both(of_main, of_sub) for of_main, of_sub in columns))  # type: ignore[arg-type]
-
-
-def _mean(table: LengthTable) -> float:
-    return table.minimum + float(np.sum(1.0 - table.cumulative[:-1]))

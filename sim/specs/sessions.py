@@ -32,6 +32,19 @@ class SpokenGap(Provenance):
 Gap = Annotated[DurationDistribution | SpokenGap, Field(discriminator="distribution")]
 
 
+class ContextBand(Spec):
+    """New tokens of contexts of some size."""
+
+    from_tokens: Tokens
+    """Contexts, answers included, of this size and longer, up to the next entry [tokens]."""
+
+    new_tokens: LengthDistribution
+    """What the next prompt has beyond the last prompt and its answer [tokens]."""
+
+    without_new_tokens: Fraction = 0.0
+    """Share of these follow-ups that bring nothing new [1]."""
+
+
 class FollowUpSpec(Spec):
     """One way in which a session goes on after an answer."""
 
@@ -50,6 +63,19 @@ class FollowUpSpec(Spec):
 
     without_new_tokens: Sourced[Fraction] | None = None
     """Share of these follow-ups that bring nothing new [1]."""
+
+    new_tokens_from_context: tuple[ContextBand, ...] = ()
+    """New tokens by the context that they are added to, from the first `from_tokens` on, in place of the others for
+    calls from the last entry of `new_tokens_from_call` on."""
+
+    @model_validator(mode="after")
+    def _contexts_rise(self) -> Self:
+        sizes = [entry.from_tokens for entry in self.new_tokens_from_context]
+        if any(later <= earlier for earlier, later in itertools.pairwise(sizes)):
+            raise ValueError("from_tokens must rise from entry to entry")
+        if sizes and isinstance(self.gap, SpokenGap):
+            raise ValueError("a spoken gap lasts as long as its new tokens, which may not depend on the context")
+        return self
 
 
 class CompactionHazard(Spec):
@@ -95,6 +121,25 @@ class SubAgentsSpec(Provenance):
     """What a sub-agent is told on top of the instructions [tokens]."""
 
 
+class SessionKindSpec(Spec):
+    """Another kind of session, as one that resumes an old context."""
+
+    share: Sourced[PositiveFraction]
+    """Share of the sessions that are of this kind [1]."""
+
+    prompt_tokens: LengthDistribution
+    """What the first prompt has on top of the instructions [tokens]."""
+
+    calls: CountDistribution
+    """Calls of a session of this kind."""
+
+    follow_ups: Annotated[dict[Key, FollowUpSpec], Field(min_length=1)] | None = None
+    """How these sessions go on; none means as the others do."""
+
+    compaction: CompactionSpec | None = None
+    """How their contexts are shortened; none means that they only grow."""
+
+
 class SessionsSpec(Spec):
     """Closed-loop sessions: the first call arrives, every other one follows the completion of the one before."""
 
@@ -122,6 +167,9 @@ class SessionsSpec(Spec):
     sub_agents: SubAgentsSpec | None = None
     """Sessions inside the session; none means that there are none."""
 
+    other_kinds: dict[Key, SessionKindSpec] = Field(default_factory=dict)
+    """Kinds of sessions beside the one described here, which has the rest of the shares."""
+
     call_time: Sourced[Seconds]
     """Typical time of a call, by which sessions that began before the run are put where they would be [s]."""
 
@@ -132,7 +180,14 @@ class SessionsSpec(Spec):
     def _shares_sum_to_one(self) -> Self:
         if self.instructions_popularity is not None and self.instructions_tokens is None:
             raise ValueError("instructions_popularity needs instructions_tokens")
-        total = sum(entry.share.value for entry in self.follow_ups.values())
-        if abs(total - 1.0) > 0.01:
-            raise ValueError(f"shares of the follow-ups must sum to 1 (within 1%), they sum to {total:g}")
+        if sum(kind.share.value for kind in self.other_kinds.values()) >= 1.0:
+            raise ValueError("shares of the other kinds must leave some sessions of the kind described here")
+        for ways in (self.follow_ups, *(kind.follow_ups for kind in self.other_kinds.values())):
+            _check_shares(ways or self.follow_ups)
         return self
+
+
+def _check_shares(ways: dict[str, FollowUpSpec]) -> None:
+    total = sum(entry.share.value for entry in ways.values())
+    if abs(total - 1.0) > 0.01:
+        raise ValueError(f"shares of the follow-ups must sum to 1 (within 1%), they sum to {total:g}")

@@ -11,19 +11,13 @@ import pytest
 from scipy import stats
 
 from sim.demand.dispersion import allan_dispersion, dispersion, wandering_dispersion
-from sim.demand.fitting import (
-    contexts_accumulate,
-    fit_workload,
-    fitted_arrivals,
-    fitted_noise,
-    quantile_table,
-    session_steps,
-    workload_yaml,
-)
+from sim.demand.fitting import fit_workload, fitted_arrivals, fitted_noise, workload_yaml
 from sim.demand.generate import generate_class
 from sim.demand.goodness import goodness_of_fit
 from sim.demand.importing import ImportOptions, import_trace
 from sim.demand.processes import arrival_instants
+from sim.demand.quantile_tables import quantile_table
+from sim.demand.session_fit import contexts_accumulate, kind_edges, session_steps
 from sim.demand.streams import stream
 from sim.demand.trace import Trace
 from sim.demand.trace_columns import trace_from_arrays
@@ -188,6 +182,31 @@ def test_the_fit_of_recorded_agents_meets_lengths_and_hits(shared: Path) -> None
     assert found["KS of output tokens"] < 0.05
     assert abs(found["cached share of prompt tokens"]) < 0.03
     assert abs(found["calls per session"]) < 0.01
+
+
+def test_sessions_that_resume_old_contexts_are_kinds_of_their_own(shared: Path) -> None:
+    columns = {
+        "arrival": "t_s", "duration": "api_time_s", "prompt_tokens": "in_tokens", "output_tokens": "out_tokens",
+        "cached_tokens": "cached_prefix_tokens_ideal", "session": "session",
+    }  # fmt: skip
+    file = shared / "traces/claude_code/sessions_fit.csv.gz"
+    trace = import_trace(file, "csv", ImportOptions(columns=columns, closed_loop=True)).trace
+    _, spec = fitted(trace)
+    assert spec.sessions is not None
+    assert spec.sessions.other_kinds
+    found = differences(trace, spec)
+    assert found["KS of prompt tokens"] <= 0.05
+    assert found["KS of output tokens"] <= 0.05
+    assert abs(found["cached share of prompt tokens"]) < 0.03
+    assert abs(found["calls per session"]) < 0.01
+
+
+def test_kinds_are_told_apart_where_contexts_differ_most() -> None:
+    begin = np.repeat([1000, 1100, 1200, 50_000, 52_000, 900_000], 20)
+    groups = np.arange(begin.size)
+    assert kind_edges(begin, begin, groups, 3).tolist() == [50_000, 900_000]
+    assert kind_edges(begin, begin, groups, 2).tolist() == [50_000]
+    assert kind_edges(begin[:16], begin[:16], groups[:16], 2).size == 0
 
 
 def _fresh(trace: Trace) -> Trace:

@@ -11,7 +11,8 @@ from scipy import stats
 
 from sim.demand.generate import generate_class
 from sim.demand.lengths import mean_length
-from sim.demand.sessions import Calls, draw_sessions, mean_calls, nominal_times, session_tables
+from sim.demand.session_tables import mean_calls, session_tables
+from sim.demand.sessions import Calls, draw_sessions, nominal_times
 from sim.demand.streams import stream
 from sim.demand.trace import Trace, merge_traces
 from sim.specs.workload import WorkloadSpec
@@ -72,6 +73,9 @@ def workload(changes: dict[str, Any] | None = None, **top: Any) -> WorkloadSpec:
     return WorkloadSpec.model_validate(raw | top)
 
 
+SPOKEN: dict[str, Any] = {
+    "distribution": "spoken", "answer_tokens_per_s": 3.0, "message_tokens_per_s": 3.0, "pause": "1 s",
+} | OURS  # fmt: skip
 FULL = {"compaction": COMPACTION, "sub_agents": SUB_AGENTS}
 
 
@@ -355,3 +359,59 @@ def test_patience_is_that_of_a_session_and_changes_nothing_else() -> None:
     assert np.unique(waits).size == np.unique(session).size
     for column in ("prompt_tokens", "output_tokens", "gap_ns", "arrival_ns", "session"):
         assert (getattr(plain, column) == getattr(patient, column)).all()
+
+
+RESUMED: dict[str, Any] = {
+    "share": sourced(0.3),
+    "prompt_tokens": between(50_000, 90_000),
+    "calls": {"distribution": "shares", "shares": {2: 1.0}} | OURS,
+}
+
+
+def test_kinds_of_sessions_are_mixed_at_their_shares_and_stay_the_same() -> None:
+    spec = workload({"other_kinds": {"resumed": RESUMED}})
+    calls = drawn(spec, 6000)
+    first = np.flatnonzero(calls.parent < 0)
+    assert (calls.session[first] == np.arange(6000)).all()
+    resumed = calls.prompt[first] >= 50_000
+    assert resumed.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 6000))
+    sizes = np.bincount(calls.session)
+    assert (sizes[resumed] == 2).all()
+    assert set(sizes[~resumed].tolist()) == {1, 3, 20}
+    follow_up = np.flatnonzero(calls.parent >= 0)
+    assert (calls.session[follow_up] == calls.session[calls.parent[follow_up]]).all()
+    assert (calls.parent[follow_up] < follow_up).all()
+    few = drawn(spec, 600)
+    mine = calls.session < 600
+    for column in ("prompt", "output", "gap_s", "parent"):
+        assert (getattr(few, column) == getattr(calls, column)[mine]).all()
+    assert spec.sessions is not None
+    assert mean_calls(spec.sessions) == pytest.approx(0.7 * (0.2 + 1.2 + 8.0) + 0.3 * 2.0)
+    with pytest.raises(ValidationError, match="must leave some sessions"):
+        workload({"other_kinds": {"all": RESUMED | {"share": sourced(1.0)}}})
+
+
+def test_new_tokens_go_by_the_context_that_they_are_added_to() -> None:
+    bands = [
+        {"from_tokens": "1 tokens", "new_tokens": fixed(100)},
+        {"from_tokens": "3000 tokens", "new_tokens": fixed(7), "without_new_tokens": 0.5},
+    ]
+    way = {"tool": TOOL | {"share": sourced(1.0), "new_tokens_from_context": bands}}
+    calls = drawn(workload({"follow_ups": way}), 400)
+    later = np.flatnonzero(calls.parent >= 0)
+    before = calls.prompt[calls.parent[later]] + calls.output[calls.parent[later]]
+    new = calls.prompt[later] - before
+    assert (new[before < 3000] == 100).all()
+    assert set(new[before >= 3000].tolist()) == {0, 7}
+    assert (new[before >= 3000] == 0).mean() == pytest.approx(0.5, abs=0.05)
+    assert (calls.cached[later] == before - 1).all()
+    reads = {"tool": way["tool"] | {"new_tokens_from_call": {2: fixed(900), 3: fixed(1)}}}
+    calls = drawn(workload({"follow_ups": reads | {}, "compaction": COMPACTION}), 400)
+    second = np.flatnonzero((calls.parent >= 0) & (calls.prompt < 2000))
+    second = second[calls.parent[calls.parent[second]] < 0]
+    grown = calls.prompt[second] - calls.prompt[calls.parent[second]] - calls.output[calls.parent[second]]
+    assert set(grown.tolist()) <= {0, 900}
+    with pytest.raises(ValidationError, match="spoken gap"):
+        workload({"follow_ups": {"tool": way["tool"] | {"gap": SPOKEN}}})
+    with pytest.raises(ValidationError, match="must rise"):
+        workload({"follow_ups": {"tool": TOOL | {"share": sourced(1.0), "new_tokens_from_context": bands[::-1]}}})
