@@ -19,6 +19,7 @@ Progress = Callable[[str, float], None]
 """Called with how far the study is in words and as a fraction of it."""
 
 _SHOWN_CHARACTERS = 300
+_RATE_OVER = 64  # latest runs, so that a slow start is forgotten
 
 LOOKAHEAD = 4096
 """Most tasks between the one whose result is returned next and the one that is handed out next."""
@@ -54,8 +55,13 @@ class Tally:
     damaged: int = 0
     """Run although there was something in the store, which was torn or damaged."""
 
-    started: float = field(default_factory=time.perf_counter)
-    """Reading of the clock at the start [s]."""
+    times: deque[float] = field(default_factory=lambda: deque([time.perf_counter()], maxlen=_RATE_OVER))
+    """Readings of the clock at the start and when the last runs finished [s]."""
+
+    def count_run(self) -> None:
+        """Count a task that was run."""
+        self.ran += 1
+        self.times.append(time.perf_counter())
 
     def told(self) -> str:
         """Return what was skipped and run, in words."""
@@ -67,11 +73,11 @@ class Tally:
         return f"{self.skipped + self.ran:,} runs: {', '.join(parts)}"
 
     def tell(self, progress: Progress | None, what: str) -> None:
-        """Tell how many tasks are done, and how many are run a second."""
+        """Tell how many tasks are done, and how many of late were run a second."""
         if progress is None:
             return
         done = self.skipped + self.ran
-        rate = self.ran / max(time.perf_counter() - self.started, 1e-9)
+        rate = (len(self.times) - 1) / max(self.times[-1] - self.times[0], 1e-9)
         total = max(self.total or 0, done)
         of_all = f" of {total:,}" if self.total is not None else ""
         kept = f", {self.skipped:,} of them before" if self.skipped else ""
@@ -179,7 +185,7 @@ def _store_next(store: Store, executor: Executor, running: set[str], tally: Tall
         raise _failure(task, outcome) from outcome
     store.write(task, outcome)
     running.discard(task.key)
-    tally.ran += 1
+    tally.count_run()
 
 
 def _failure(task: Task, error: BaseException) -> BaseException:
