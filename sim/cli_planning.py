@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -51,6 +52,7 @@ def _layouts(
 @click.command("size", short_help="Find the smallest fleet that meets the service levels.")
 @click.argument("name", metavar="SCENARIO")
 @click.option("--hardware", metavar="NAME,...", help="Accelerators to compare, instead of the scenario's own.")
+@click.option("--model", "models", metavar="NAME,...", help="Models to compare, instead of the scenario's own.")
 @click.option("--pool", help="Pool to size, where the scenario has several; the others keep their sizes.")
 @click.option(
     "--layout", "layouts", metavar="tensor=N,...", callback=_layouts, multiple=True,
@@ -64,18 +66,24 @@ def _layouts(
 @click.option("--economics", metavar="NAME", help="Price accelerators at the cost of owning them on these terms.")
 @click.option("--api", metavar="MODEL", help="Compare with the list price of this model behind an API; needs --on.")
 @click.option("--on", "day", type=click.DateTime(["%Y-%m-%d"]), help="Day of the API price.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML page to write: cost against latency as a plot, and the tables.",
+)  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change one value of the scenario.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def size_command(
     name: str,
     hardware: str | None,
+    models: str | None,
     pool: str | None,
     layouts: tuple[ParallelismSpec, ...],
     batch_limits: tuple[int, ...],
     economics: str | None,
     api: str | None,
     day: datetime.datetime | None,
+    output: Path | None,
     changes: tuple[str, ...],
     quiet: bool,
     as_json: bool,
@@ -85,6 +93,7 @@ def size_command(
     \b
     fleetcast size quickstart
     fleetcast size quickstart --hardware h100-sxm,gb200-nvl72,vr200-nvl72
+    fleetcast size quickstart --hardware h200-sxm,b200-hgx --model qwen3.5-27b,mistral-small-4-119b-a6b -o sizes.html
     fleetcast size quickstart --hardware h200-sxm --layout tensor=2 --layout tensor=4 --batch-limit 32,128 --json
     """
     from sim.cli_common import changes_of, print_json, problems_told
@@ -107,8 +116,16 @@ def size_command(
             charged = api_price(terms or default_library().economics("reference").spec, api, day.date())
         with progress(quiet) as told:
             wanted = tuple(filter(None, hardware.split(","))) if hardware else ()
+            others = tuple(filter(None, models.split(","))) if models else ()
             found = size(
-                scenario, wanted, pool=pool, layouts=layouts, batch_limits=batch_limits, economics=terms, progress=told
+                scenario,
+                wanted,
+                others,
+                pool=pool,
+                layouts=layouts,
+                batch_limits=batch_limits,
+                economics=terms,
+                progress=told,
             )
         pays = {}
         if charged is not None:
@@ -123,5 +140,12 @@ def size_command(
             if charged is not None and pays:
                 click.echo()
                 show(break_even_table(f"{api} on {day:%Y-%m-%d}", pays))
+        if output is not None:
+            from sim.planning.page import write_page
+
+            sizes = found.table()
+            write_page(output, f"Sizes for {name}", [("Cost against latency", found.figure())],
+                       [("Sizes", sizes), ("All sizes that were tried", found.frontier())])  # fmt: skip
+            click.echo(f"Written: {output}", err=True)
     if not found.feasible:
         raise SystemExit(EXIT_INFEASIBLE)

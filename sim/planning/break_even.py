@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sim.planning.cost import api_usd
-from sim.planning.sizing_result import Sizing, SizingComparison
+from sim.planning.sizing_comparison import SizingComparison
+from sim.planning.sizing_result import Sizing
 from sim.planning.token_cost import Load
 from sim.specs.economics import ApiModelSpec, ApiPriceSpec, EconomicsSpec
 from sim.specs.errors import InputError, Problem, suggest

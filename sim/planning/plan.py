@@ -22,6 +22,8 @@ from sim.planning.evaluation import solved as solved_by
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, under_policy
+from sim.planning.page import write_page
+from sim.planning.plan_figures import cost_figure, fleet_figure, policies_figure, waterfall
 from sim.planning.plan_rows import attribution_rows, fleet_rows, knee_flags, latency_rows, plan_validity, policy_row
 from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
 from sim.planning.procurement import Procurement, procure, shortfall
@@ -104,8 +106,16 @@ class Plan:
         return cls(tables, manifest)
 
     def report(self, file: str | Path) -> None:
-        """Write the plan as one HTML page."""
-        parts = [
+        """Write the plan as one HTML page with figures; InputError without the extra `report` (plotly)."""
+        figures = [("From no lever to all of them", waterfall(self.attribution()))]
+        if self.manifest["feasible"]:
+            figures = [
+                ("The fleet", fleet_figure(self.fleet())),
+                ("Cost by use case", cost_figure(self.cost())),
+                ("Policies and near-optimal alternatives", policies_figure(self.policies())),
+                *figures,
+            ]
+        tables = [
             ("Policies and near-optimal alternatives", self.policies()),
             ("What to order, retire and rent", self.purchases()),
             ("Cost by month and use case", self.cost()),
@@ -114,14 +124,7 @@ class Plan:
             ("Service levels", self.latency()),
             ("Projections against records", self.back_test()),
         ]
-        body = "".join(
-            f"<h2>{title}</h2>" + part.to_html(index=False, border=0, float_format="{:.4g}".format, na_rep="")
-            for title, part in parts
-        )
-        style = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:right}"
-        name = self.manifest["plan_id"]
-        page = f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{style}</style><h1>{name}</h1>{body}"
-        Path(file).write_text(page, encoding="utf-8")
+        write_page(Path(file), str(self.manifest["plan_id"]), figures, tables)
 
     def _of(self, name: str, policy: str) -> pd.DataFrame:
         rows = self.tables[name]

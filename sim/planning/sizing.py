@@ -17,7 +17,8 @@ from sim.planning.choices import (
     without_alternatives,
 )
 from sim.planning.search import Answer, answers_for, beyond, point_of
-from sim.planning.sizing_result import Point, Sizing, SizingComparison, reached_in
+from sim.planning.sizing_comparison import SizingComparison
+from sim.planning.sizing_result import Point, Sizing, reached_in
 from sim.planning.token_cost import class_costs, pool_load, pool_token_costs
 from sim.results.result import Result
 from sim.simulation import simulate
@@ -121,6 +122,7 @@ def size_pool(
 def size(
     scenario: Scenario,
     hardware: Sequence[str] = (),
+    models: Sequence[str] = (),
     *,
     pool: str | None = None,
     layouts: Sequence[ParallelismSpec] = (),
@@ -137,6 +139,8 @@ def size(
         Load, pools and service levels. Without `hardware`, each of its alternatives is sized.
     hardware : sequence of str
         Hardware profiles to compare; alternatives are then left aside.
+    models : sequence of str
+        Models to compare, on each accelerator; alternatives are then left aside.
     pool, layouts, batch_limits, economics, frontier
         As `size_pool`.
     progress : callable, optional
@@ -145,15 +149,17 @@ def size(
     Raises
     ------
     InputError
-        As `size_pool`; an unknown hardware profile.
+        As `size_pool`; an unknown hardware profile or model.
 
     """
     cases: list[tuple[Scenario, str | None]] = [(each, None) for each in scenario.variants()]
-    if hardware:
+    if hardware or models:
         for profile in hardware:
             scenario.library.find("hardware", profile, scenario.raw.file)
         base = without_alternatives(scenario)
-        cases = [(base, profile) for profile in dict.fromkeys(hardware)]
+        path = f"fleet.{pool_to_size(base, pool)}.model"
+        bases = [base.replace(path, model) for model in dict.fromkeys(models)] or [base]
+        cases = [(each, profile) for each in bases for profile in dict.fromkeys(hardware or (None,))]
     sizings = []
     for position, (each, wanted) in enumerate(cases):
         if progress is not None:

@@ -12,7 +12,8 @@ from rich.text import Text
 from sim.planning.break_even import BreakEven
 from sim.planning.choices import layout_in_words
 from sim.planning.levels import LevelReached, seconds
-from sim.planning.sizing_result import Sizing, SizingComparison
+from sim.planning.sizing_comparison import SizingComparison
+from sim.planning.sizing_result import Sizing
 from sim.reporting.wide_table import TableColumn, WideTable
 
 
@@ -25,7 +26,7 @@ def sizing_tables(comparison: SizingComparison) -> RenderableType:
     for each in comparison.sizings:
         parts += [Text(f"{each.scenario_id}, {flag.scope}: {flag.name}: {flag.message}") for flag in each.flags]
     parts += [
-        Text(f"Infeasible: {each.scenario_id}, pool {each.pool}, {each.reason}")
+        Text(f"Infeasible: {each.scenario_id}, pool {each.pool}, {each.model}, {each.reason}")
         for each in comparison.sizings
         if not each.feasible
     ]
@@ -52,6 +53,7 @@ def break_even_table(model: str, found: Mapping[str, BreakEven]) -> WideTable:
 def _sizes(sizings: list[Sizing]) -> WideTable:
     columns = [
         TableColumn("scenario", is_key=True),
+        TableColumn("model", is_key=True),
         TableColumn("hardware", is_key=True),
         *(
             TableColumn(heading, is_number=heading != "layout")
@@ -76,6 +78,7 @@ def _size_row(sizing: Sizing) -> list[str]:
         ]
     return [
         sizing.scenario_id,
+        sizing.model,
         sizing.hardware,
         f"{sizing.replicas:,}",
         _within(sizing),
@@ -92,6 +95,7 @@ def _size_row(sizing: Sizing) -> list[str]:
 def _classes(sizings: list[Sizing]) -> WideTable:
     columns = [
         TableColumn("scenario", is_key=True),
+        TableColumn("model", is_key=True),
         TableColumn("hardware", is_key=True),
         TableColumn("class", is_key=True),
         *(
@@ -108,6 +112,7 @@ def _classes(sizings: list[Sizing]) -> WideTable:
     rows = [
         [
             each.scenario_id,
+            each.model,
             each.hardware,
             str(row["class"]),
             _digits(float(row["requests_per_s"])),
@@ -126,6 +131,7 @@ def _classes(sizings: list[Sizing]) -> WideTable:
 def _levels(sizings: list[Sizing]) -> WideTable:
     columns = [
         TableColumn("scenario", is_key=True),
+        TableColumn("model", is_key=True),
         TableColumn("hardware", is_key=True),
         TableColumn("service level", is_key=True),
         TableColumn("limit", is_number=True),
@@ -136,6 +142,7 @@ def _levels(sizings: list[Sizing]) -> WideTable:
     rows = [
         [
             each.scenario_id,
+            each.model,
             each.hardware,
             level.label,
             seconds(level.limit_s),
@@ -152,6 +159,7 @@ def _levels(sizings: list[Sizing]) -> WideTable:
 def _frontier(comparison: SizingComparison) -> WideTable:
     columns = [
         TableColumn("scenario", is_key=True),
+        TableColumn("model", is_key=True),
         TableColumn("hardware", is_key=True),
         *(
             TableColumn(heading, is_number=heading != "layout")
@@ -169,6 +177,7 @@ def _frontier(comparison: SizingComparison) -> WideTable:
     rows = [
         [
             str(row["scenario_id"]),
+            str(row["model"]),
             str(row["hardware"]),
             f"{row['replicas']:,}",
             f"{row['accelerators']:,}",

@@ -429,3 +429,40 @@ def test_the_library_of_a_scenario_s_own_folder_is_searched_for_economics(
     result = called("--economics", "ours")
     assert result.exit_code == 0, result.output
     assert "owning, ours" in result.stdout
+
+
+# Models and pages
+
+
+def test_models_are_an_axis_beside_accelerators(town: Scenario) -> None:
+    found = size(town, ["h100-sxm", "b200-hgx"], ["llama-3.3-70b", "qwen3-32b"])
+    table = found.table()
+    assert list(zip(table["model"], table["hardware"], strict=True)) == [
+        ("llama-3.3-70b", "h100-sxm"),
+        ("llama-3.3-70b", "b200-hgx"),
+        ("qwen3-32b", "h100-sxm"),
+        ("qwen3-32b", "b200-hgx"),
+    ]
+    names = [trace["name"] for trace in found.figure()["data"]]  # type: ignore[attr-defined]
+    assert len(set(names)) == 4
+    alone = size_pool(town.replace("fleet.main.model", "qwen3-32b"), hardware="b200-hgx")
+    assert table["replicas"].iloc[3] == alone.replicas
+    with pytest.raises(InputError, match="qwen3-33b"):
+        size(town, (), ["qwen3-33b"])
+
+
+def test_a_target_load_leaves_room(town: Scenario) -> None:
+    full, half = size_pool(town, confirm=False), size_pool(town, confirm=False, target_load=0.3)
+    assert half.replicas > full.replicas
+    assert half.levels[0].value_s <= full.levels[0].value_s
+
+
+def test_the_command_writes_a_page(town: Scenario, tmp_path: Path) -> None:
+    page = tmp_path / "sizes.html"
+    result = CliRunner().invoke(
+        main, ["size", str(town.raw.file), "--model", "llama-3.3-70b", "--quiet", "-o", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert "llama-3.3-70b on h100-sxm" in text
+    assert "All sizes that were tried" in text
