@@ -58,14 +58,17 @@ def validate_command(points: Path | None, output: Path | None, overwrite: bool, 
 @click.command("calibrate", short_help="Fit a serving stack to your own measurements.")
 @click.argument("points", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="YAML file to write.")
-@click.option("--accelerator", help="For JSON of a benchmark client: accelerator, as the library names it.")
-@click.option("--accelerators", type=click.IntRange(min=1), help="For JSON: how many; without it, as --tensor.")
-@click.option("--model", "model_name", default="", help="For JSON: model, where the file's name is not the library's.")
+@click.option("--accelerator", help="For results of a benchmark client: accelerator, as the library names it.")
+@click.option("--accelerators", type=click.IntRange(min=1), help="For results: how many; without it, as --tensor.")
 @click.option(
-    "--tensor", type=click.IntRange(min=1), default=1, show_default=True, help="For JSON: tensor parallelism."
+    "--model", "model_name", default="", help="For results: model, where the file's name is not the library's."
 )
-@click.option("--precision", default="", help="For JSON: bf16, fp8, fp4 or int8; without it as published.")
-@click.option("--framework", default="vllm", show_default=True, help="For JSON: serving framework.")
+@click.option(
+    "--tensor", type=click.IntRange(min=1), default=1, show_default=True, help="For results: tensor parallelism."
+)
+@click.option("--precision", default="", help="For results: bf16, fp8, fp4 or int8; without it as published.")
+@click.option("--framework", default="vllm", show_default=True, help="For results: serving framework.")
+@click.option("--load", default="", help="For results that do not say it: conc=USERS or rate=REQUESTS/s.")
 @click.option("--overwrite", is_flag=True, help="Replace an older file.")
 @_quiet_option
 @_json_option
@@ -78,13 +81,14 @@ def calibrate_command(
     tensor: int,
     precision: str,
     framework: str,
+    load: str,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Fit efficiencies and latencies to POINTS and write them as a serving stack for your scenarios.
 
-    POINTS are CSV files of measured runs, or JSON of vllm bench serve, aiperf or genai-perf.
+    POINTS are CSV files of measured runs, JSON of vllm bench serve, or JSON or CSV of aiperf or genai-perf.
 
     \b
     fleetcast calibrate measured.csv -o my-stack.yaml
@@ -95,6 +99,7 @@ def calibrate_command(
     with problems_told():
         from sim.fidelity.benchmark_files import MeasuredSystem, read_measurements
         from sim.fidelity.calibration import calibrate, summary
+        from sim.fidelity.coverage import coverage_lines, own_coverage, with_coverage
         from sim.fidelity.stack_yaml import profile_yaml
         from sim.reporting.console import progress, show
         from sim.reporting.fidelity_tables import calibration_tables
@@ -105,12 +110,13 @@ def calibrate_command(
             raise InputError([Problem("exists already", str(output), remedy=remedy)])
         system = None
         if accelerator is not None:
-            system = MeasuredSystem(accelerator, accelerators or tensor, model_name, tensor, precision, framework)
+            system = MeasuredSystem(accelerator, accelerators or tensor, model_name, tensor, precision, framework, load)
         runs = [run for path in points for run in read_measurements(path, system)]
         names = ", ".join(path.name for path in points)
         with progress(quiet) as told:
             found = calibrate(runs, names, progress=None if told is None else lambda done: told("leaving out", done))
-        output.write_text(profile_yaml(found, output.stem.lower(), f"Own measurements: {names}"), encoding="utf-8")
+        profile = profile_yaml(found, output.stem.lower(), f"Own measurements: {names}")
+        output.write_text(with_coverage(profile, coverage_lines(own_coverage(found))), encoding="utf-8")
         if as_json:
             print_json(summary(found))
         else:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from sim.fidelity.calibration import Calibration
 from sim.fidelity.validation import Compared, Validation, weighted_quantile
+from sim.serving.validity import features_of, formats_used
 from sim.specs.serving_stack import BandMetric
 
 FEWEST_POINTS = 20
@@ -90,6 +92,40 @@ def _frequent(rows: Sequence[Compared], what: Callable[[Compared], Collection[st
         for name in what(each):
             counts[name] = counts.get(name, 0) + 1
     return sorted(name for name, count in counts.items() if count >= fewest)
+
+
+def own_coverage(calibration: Calibration) -> dict[str, dict[str, Any]]:
+    """Return accelerator family -> coverage of a user's own calibration; every accelerator that she measured counts.
+
+    Bands come from the errors of groups left out of her fit, where there are enough of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    systems = [row.system for row in calibration.rows]
+    for family in sorted({system.hardware.family for system in systems}):
+        mine = [system for system in systems if system.hardware.family == family]
+        bands = {}
+        for metric in METRICS:
+            chosen = np.array([
+                row.system.hardware.family == family and row.target.kind == metric for row in calibration.rows
+            ]) & np.isfinite(calibration.left_out)  # fmt: skip
+            if chosen.sum() < FEWEST_POINTS:
+                continue
+            low, high = np.quantile(np.exp(-calibration.left_out[chosen]), (0.1, 0.9))
+            bands[metric] = {"low": float(f"{low:.3g}"), "high": float(f"{high:.3g}"), "points": int(chosen.sum())}
+        users = [each.load.amount / each.replicas for each in mine if each.load.kind in ("closed", "batch")]
+        tokens = max(each.lengths.prompt_tokens + each.lengths.output_tokens for each in mine)
+        found[family] = {
+            "points": len(mine),
+            "accelerators": sorted({each.hardware.name for each in mine}),
+            "features": sorted({name for each in mine for name in features_of(each.model.architecture)}),
+            "formats": sorted(
+                {str(name) for each in mine for name in formats_used(each.model.architecture, each.formats)}
+            ),
+            **({"most_sequences": float(f"{max(users):.4g}")} if users else {}),
+            "most_tokens": float(f"{tokens:.4g}"),
+            **({"bands": bands} if bands else {}),
+        }
+    return found
 
 
 def coverage_lines(families: Mapping[str, Mapping[str, Any]]) -> list[str]:
