@@ -14,6 +14,7 @@ from sim.engine.run import RunOutcome, RunPlan
 from sim.results.class_work import ClassWork
 from sim.results.collect import requests_table, timeline_table
 from sim.results.flags import Flag, honesty_flags
+from sim.results.fleet_rows import serving_replicas
 from sim.results.headroom_table import headroom_table
 from sim.results.manifest import run_manifest
 from sim.results.metrics import ServiceLevel, Window
@@ -152,21 +153,25 @@ def flags_of(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:
 
 
 def load_factors_of(runs: Sequence[Run]) -> dict[str, float]:
-    """Return offered load over mean-field capacity by pool, for the requests that were routed to it."""
+    """Return offered load over mean-field capacity by pool, for the requests that were routed to it.
+
+    The capacity is that of the replicas that served, as a mean over the window.
+    """
     window = runs[0].window
     requests = pa.concat_tables([each.requests for each in runs])
+    serving = serving_replicas(pa.concat_tables([each.timeline for each in runs]), window)
     offered = window.holds(numbers(requests, "arrival_s"))
     pools, names = labels(requests, "pool")
     lengths = [numbers(requests, column) for column in ("prompt_tokens", "cached_tokens", "output_tokens")]
     factors = {}
     for each in runs[0].prepared.deployments:
         mine = offered & (pools == names.index(each.pool)) if each.pool in names else offered & False
-        if not mine.any():
+        if not mine.any() or serving[each.pool] <= 0.0:
             continue
         prompt, cached, output = (column[mine] for column in lengths)
         rate = int(mine.sum()) / (window.duration_s * len(runs))
-        capacity = saturated_requests_per_s(each, request_mix(prompt, cached, output, each.window)) * each.replicas
-        factors[each.pool] = rate / capacity
+        mix = request_mix(prompt, cached, output, each.window)
+        factors[each.pool] = rate / (saturated_requests_per_s(each, mix) * serving[each.pool])
     return factors
 
 

@@ -245,7 +245,8 @@ def few_samples(samples: Mapping[str, int], quantiles: Sequence[float], window: 
 def queue_growth(timeline: Table, window: Window, *columns: str) -> dict[str, Growth]:
     """Growth of a number of requests from the middle to the last third of the arrivals [0, end_s], by pool.
 
-    The series is the sum of `columns`, averaged over the replications. It grows if the mean of the last third
+    The series is the sum of `columns`, averaged over the replications; where the replicas that serve change, it is what
+    there would be at their mean, for more replicas hold more requests. It grows if the mean of the last third
     exceeds that of the middle third both by the factor `GROWTH_FACTOR` and by `GROWTH_PER_REPLICA`, and the
     means of its blocks lie above those of the middle third by a one-sided Mann-Whitney rank test, which no
     single spike passes. With fewer than `FEWEST_BLOCKS` intervals a third there is no rank test. The warm-up
@@ -259,13 +260,14 @@ def queue_growth(timeline: Table, window: Window, *columns: str) -> dict[str, Gr
     growths = {}
     for code, pool in enumerate(pool_names):
         rows = inside & (codes == code)
+        size = float(np.mean(replicas[rows])) if rows.any() else 1.0
+        alike = np.where(replicas > 0.0, size / np.maximum(replicas, 1e-9), 1.0)
         instants, place = np.unique(starts[rows], return_inverse=True)
         counts = np.maximum(np.bincount(place, minlength=instants.size), 1)
-        series = np.bincount(place, weights=values[rows], minlength=instants.size) / counts
+        series = np.bincount(place, weights=(values * alike)[rows], minlength=instants.size) / counts
         middles = np.bincount(place, weights=(starts + ends)[rows] / 2, minlength=instants.size) / counts
         middle = series[(middles >= window.end_s / 3) & (middles < 2 * window.end_s / 3)]
         last = series[middles >= 2 * window.end_s / 3]
-        size = float(np.mean(replicas[rows])) if rows.any() else 1.0
         growths[pool] = _growth(middle, last, size)
     return growths
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.results.headroom import spread
 from sim.results.intervals import Estimate
-from sim.results.metrics import PAID_REPLICAS, TOKENS_PER_MILLION, Array, Mask, PoolCost, pool_cost_usd
+from sim.results.metrics import PAID_REPLICAS, TOKENS_PER_MILLION, Array, Mask, PoolCost, Window, pool_cost_usd
 from sim.results.observed import Blocks, Codes, ObservedRequests
 from sim.results.rows import Row, row
 from sim.results.tables import ALL, Table, labels, numbers
@@ -27,6 +27,15 @@ def fleet_rows(
     rows += _paid_rows(timeline, replications, blocks)
     rows += _cost_rows(observed, timeline, replications, pools, blocks)
     return rows + _energy_rows(observed, timeline, replications, blocks)
+
+
+def serving_replicas(timeline: Table, window: Window) -> dict[str, float]:
+    """Replicas of each pool that served, as a mean over the window and the replications."""
+    codes, pool_names = labels(timeline, "pool")
+    overlap = window.overlap_s(numbers(timeline, "interval_start_s"), numbers(timeline, "interval_end_s"))
+    served = np.bincount(codes, overlap * numbers(timeline, "replicas"), len(pool_names))
+    seconds = np.bincount(codes, overlap, len(pool_names))
+    return {name: float(served[code] / max(seconds[code], 1e-9)) for code, name in enumerate(pool_names)}
 
 
 def _use_rows(timeline: Table, replications: Codes, blocks: Blocks) -> list[Row]:

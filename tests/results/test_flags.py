@@ -62,6 +62,15 @@ def test_a_queue_that_grows_to_the_end_has_not_converged(timeline_of):
     assert "run longer" in flag.message
 
 
+def test_requests_that_grow_with_the_replicas_are_no_growing_queue(timeline_of):
+    """Ten requests a replica, and replicas that follow the load: nobody waits longer at the end."""
+    replicas = np.linspace(2.0, 12.0, 60)
+    followed = timeline_of(CLOCK, waiting=0.0, running=10.0 * replicas, replicas=replicas)
+    assert not_converged(followed, WINDOW) == []
+    fixed = timeline_of(CLOCK, waiting=0.0, running=10.0 * replicas, replicas=7.0)
+    assert names(not_converged(fixed, WINDOW)) == [("not_converged", "pool main")]
+
+
 def test_a_long_warm_up_does_not_hide_the_growth(timeline_of):
     timeline = timeline_of(CLOCK, waiting=0.1 * MIDDLES)
     assert names(not_converged(timeline, Window(500.0, 600.0))) == [("not_converged", "pool main")]

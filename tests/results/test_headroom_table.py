@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import sim
+from sim.results.fleet_rows import serving_replicas
 from sim.results.headroom import PARTS
 from sim.results.headroom_table import headroom_table
 from sim.results.metrics import Window
@@ -126,3 +127,14 @@ def test_a_pool_costs_what_is_paid_of_it_on_average_and_all_of_it_where_nothing_
     _, late = hourly(requests_of, timeline_of, replicas=np.where(np.arange(240) < 120, 1.0, 4.0))
     (cost,) = pool_costs([deployment], requests, late, Window(2 * 3600.0, 4 * 3600.0))
     assert cost.accelerators == pytest.approx(4.0 * deployment.accelerators)
+
+
+def test_replicas_that_served_are_a_mean_over_the_window(timeline_of) -> None:
+    table = pd.concat(
+        [
+            timeline_of([0.0, 10.0, 20.0], replicas=[1.0, 3.0], spare_replicas=5.0),
+            timeline_of([0.0, 10.0, 20.0], replicas=[2.0, 4.0], replication=1),
+            timeline_of([0.0, 10.0, 20.0], replicas=6.0, pool="other"),
+        ]
+    )
+    assert serving_replicas(table, Window(5.0, 20.0)) == pytest.approx({"main": 13 / 6 + 2 / 3, "other": 6.0})
