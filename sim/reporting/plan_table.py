@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -198,14 +200,22 @@ def _back_test(plan: Plan) -> WideTable:
     rows = [
         [
             str(row["title"]), str(row["known_on"]), str(row["recorded_on"]), _digits(row["known"]),
-            f"{_digits(row['base'])} ({_digits(row['low'])}–{_digits(row['high'])})", _digits(row["recorded"]),
-            f"{row['error']:+.0%}", "yes" if row["inside"] else "no",
+            f"{_digits(row['low'])}–{_digits(row['high'])}", _recorded(row), f"{row['factor']:.2g}",
+            str(row["verdict"]), str(row["note"]),
         ]
         for row in plan.back_test().to_dict(orient="records")
     ]  # fmt: skip
     columns = [TableColumn("series", is_key=True), TableColumn("known"), TableColumn("recorded on")]
-    columns += [TableColumn(heading, is_number=True) for heading in ("then", "projected", "recorded", "error")]
-    return WideTable("Projections against records", [*columns, TableColumn("inside")], rows)
+    columns += [TableColumn(heading, is_number=True) for heading in
+                ("then", "expected", "recorded", "recorded over\nexpected")]  # fmt: skip
+    return WideTable("Expectations against records", [*columns, TableColumn("verdict"),
+                                                      TableColumn("note", is_prose=True)], rows)  # fmt: skip
+
+
+def _recorded(row: Mapping[Hashable, Any]) -> str:
+    if row["recorded_low"] == row["recorded_high"]:
+        return _digits(row["recorded"])
+    return f"{_digits(row['recorded_low'])}–{_digits(row['recorded_high'])}"
 
 
 def _money(value: object) -> str:

@@ -43,6 +43,9 @@ class ApiPriceSpec(Spec):
     since: Date
     """First day."""
 
+    dated: Literal["published", "assumed"] = "published"
+    """Whether that day is published, or ours where only a month, a year or nothing is."""
+
     input: Sourced[UsdPerMillionTokens]
     """Prompt tokens [USD per million tokens]."""
 

@@ -275,8 +275,20 @@ class RecordSpec(Provenance):
     date: Date
     """Day of the record."""
 
+    dated: Literal["published", "assumed"] = "published"
+    """Whether that day is published, or ours where only a month or nothing is."""
+
     value: PositiveNumber
     """Recorded number."""
+
+    low: PositiveNumber | None = None
+    """Lowest of several offers on that day."""
+
+    high: PositiveNumber | None = None
+    """Highest of them."""
+
+    unlike: str | None = None
+    """Why it cannot be held against the record before it; none means that it can."""
 
 
 class SeriesSpec(Spec):
@@ -290,6 +302,10 @@ class SeriesSpec(Spec):
 
     title: str
     """What is recorded."""
+
+    expected: Changes = ()
+    """Yearly rates as they could have been expected at the time, from the day on which that was known; none means the
+    horizon's own, which was not known then."""
 
 
 class HorizonSpec(Document):

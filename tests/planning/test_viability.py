@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from sim.planning.back_test import back_test
+from sim.planning.back_test import back_test, typical_factor
 from sim.planning.horizon import load_horizon
 from sim.planning.viability import NEVER, first_months, holds_from
 
@@ -50,15 +50,35 @@ def test_dearer_cost_and_lower_ceiling_never_pay_earlier() -> None:
 
 
 def test_the_back_test_projects_each_record_from_the_one_before() -> None:
+    """At the rates that could have been expected then, those of no later day."""
     horizon = load_horizon("enterprise-2027")
     found = back_test(horizon)
     assert len(found) == len(horizon.spec.records) - len(horizon.spec.series)
     one_year = found[found["series"] == "h100-one-year"].iloc[0]
+    years = 151 / 365.25
     assert one_year["known"] == 1.70
     assert one_year["recorded"] == 2.35
-    assert one_year["base"] == pytest.approx(1.70)
-    assert one_year["low"] == pytest.approx(1.70 * 0.7 ** (151 / 365.25))
-    assert one_year["error"] == pytest.approx(1.70 / 2.35 - 1.0)
-    assert not one_year["inside"]
+    assert one_year["base"] == pytest.approx(1.70 * 0.7**years)
+    assert one_year["low"] == pytest.approx(1.70 * 0.4**years)
+    assert one_year["factor"] == pytest.approx(2.35 / one_year["base"])
+    assert one_year["verdict"] == "outside"
+    assert one_year["rates"] == "expected then"
+    owning = found[found["series"] == "gb200-owning"].iloc[0]
+    assert (owning["verdict"], owning["rates"]) == ("not comparable", "of the horizon")
     assert (found["low"] <= found["base"] + 1e-12).all()
     assert (found["base"] <= found["high"] + 1e-12).all()
+
+
+def test_ranges_that_meet_are_inside() -> None:
+    found = back_test(load_horizon("enterprise-2027")).set_index("series")
+    demand = found.loc["h100-on-demand"]
+    assert demand["recorded_low"] <= demand["high"] < demand["recorded"]
+    assert demand["verdict"] == "inside"
+
+
+def test_misses_are_published_and_have_a_reason() -> None:
+    found = back_test(load_horizon("enterprise-2027"))
+    missed = found[found["verdict"] == "outside"]
+    assert len(missed) == 7
+    assert missed["note"].str.startswith("A genuine miss").all()
+    assert 2.0 < typical_factor(found) < 4.0
