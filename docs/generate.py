@@ -1,4 +1,7 @@
-"""Write the pages that follow from the code: docs/fields.md, measured.md and quickstart.svg. Run by `make docs`.
+"""Write what follows from the code and the last fit; run by `make docs`.
+
+These are docs/fields.md, measured.md, the generated part of validation.md with its pictures, quickstart.svg, and the
+coverage of the shipped serving stacks.
 
 The page of traffic_checks.py is written too where the recorded traces lie beside the checkout.
 """
@@ -10,7 +13,15 @@ from pathlib import Path
 import traffic_checks
 
 import sim
+from sim.fidelity.coverage import write_coverage
+from sim.fidelity.kv_check import published_capacities
+from sim.fidelity.mapping import DATA
 from sim.fidelity.measured_page import measured_page
+from sim.fidelity.points import read_points
+from sim.fidelity.validation import validate
+from sim.fidelity.validation_page import BY_ACCELERATOR, PARITY, stored_errors, validation_section, with_section
+from sim.reporting.error_picture import error_picture
+from sim.reporting.parity import parity_picture
 from sim.reporting.terminal import result_picture
 from sim.results.tables import fields_markdown
 
@@ -22,6 +33,14 @@ PICTURE_COMMAND = "fleetcast run quickstart -o out/first"
 def main() -> None:
     """Write the files."""
     (DOCS / "measured.md").write_text(measured_page(), encoding="utf-8")
+    errors = stored_errors()
+    write_coverage(DOCS.parent / "serving_stacks", errors["coverage"])
+    page = (DOCS / "validation.md").read_text("utf-8")
+    section = validation_section(errors, published_capacities())
+    (DOCS / "validation.md").write_text(with_section(page, section), encoding="utf-8")
+    points = validate(read_points(DATA / "reference_points.csv"))
+    (DOCS / PARITY).write_text(parity_picture(points), encoding="utf-8")
+    (DOCS / BY_ACCELERATOR).write_text(error_picture(errors["groups_out_by_accelerator"]), encoding="utf-8")
     (DOCS / "fields.md").write_text(fields_markdown(), encoding="utf-8")
     if TRACES.is_dir():
         (DOCS / "traffic_checks.md").write_text(traffic_checks.page(TRACES), encoding="utf-8")
