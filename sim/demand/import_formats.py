@@ -20,6 +20,12 @@ from sim.specs.errors import InputError, Problem
 MOONCAKE_BLOCK_TOKENS = 512
 """Tokens of a block in the `hash_ids` of Mooncake, by its publication."""
 
+_USAGE = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
+_OLD_USAGE = ("gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens")
+_CACHED = "gen_ai.usage.cache_read.input_tokens"
+_NO_CALLS = ("create_agent", "embeddings", "execute_tool", "invoke_agent", "invoke_workflow", "plan", "retrieval")
+_FAILED = (2, "STATUS_CODE_ERROR")
+
 _NO_NUMBER = "is not a whole number"
 _NO_TIME = "is not a time"
 
@@ -227,31 +233,38 @@ def _inner(record: dict[str, Any]) -> dict[str, Any]:
 def read_otel(path: Path, rows: RecordedRows) -> None:
     """OTLP JSON lines (`resourceSpans`), spans of model calls with `gen_ai.usage.input_tokens` and `output_tokens`.
 
-    A session is `gen_ai.conversation.id`, else the trace. Spans without usage and those of whole agents, which repeat
-    the tokens of their calls, are left out.
+    A session is `gen_ai.conversation.id`, else the trace. Input tokens hold the cached ones
+    (`gen_ai.usage.cache_read.input_tokens`). Left out are spans without usage, failed ones, those of whole agents and
+    workflows, which repeat the tokens of their calls, and those of tools, embeddings, retrieval and memory. Usage under
+    its names before version 1.27 of the conventions, `prompt_tokens` and `completion_tokens`, is understood.
     """
     for line, record in json_lines(path, rows):
         if not isinstance(record.get("resourceSpans"), list):
             rows.reject(line, "resourceSpans", "is missing", sorted(record))
             continue
-        for span in _spans(record):
+        for span in _spans(record, rows, line):
             attributes = _attributes(span)
-            operation = attributes.get("gen_ai.operation.name", "chat")
-            if operation in ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow"):
-                rows.leave_out("of agents and tools")
+            operation = str(attributes.get("gen_ai.operation.name", "chat"))
+            if operation in _NO_CALLS or "memory" in operation:
+                rows.leave_out("of agents, tools, embeddings and memory")
                 continue
             if not any(name.startswith("gen_ai.usage.") for name in attributes):
                 rows.leave_out("without usage")
                 continue
-            prompt, output = (
-                _attribute(rows, line, attributes, f"gen_ai.usage.{name}_tokens") for name in ("input", "output")
-            )
-            cached = as_tokens(attributes.get("gen_ai.usage.cache_read.input_tokens", 0))
+            status = span.get("status")
+            if attributes.get("error.type") or (isinstance(status, dict) and status.get("code") in _FAILED):
+                rows.leave_out("with an error")
+                continue
+            names = _USAGE if any(name in attributes for name in _USAGE) else _OLD_USAGE
+            prompt, output = (_attribute(rows, line, attributes, name) for name in names)
+            cached: int | None = 0
+            if _CACHED in attributes:
+                cached = _attribute(rows, line, attributes, _CACHED)
             start, end = (
                 _time(rows, line, span, name, 1_000_000_000) for name in ("startTimeUnixNano", "endTimeUnixNano")
             )
             session = _name(attributes.get("gen_ai.conversation.id") or span.get("traceId"))
-            rows.add(line, start, prompt, output, cached or 0, end, session)
+            rows.add(line, start, prompt, output, cached, end, session)
 
 
 def _attribute(rows: RecordedRows, line: int, attributes: dict[str, Any], name: str) -> int | None:
@@ -261,17 +274,25 @@ def _attribute(rows: RecordedRows, line: int, attributes: dict[str, Any], name: 
     return number
 
 
-def _spans(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for resource in record["resourceSpans"]:
-        for scope in resource.get("scopeSpans", []) if isinstance(resource, dict) else []:
-            for span in scope.get("spans", []) if isinstance(scope, dict) else []:
-                if isinstance(span, dict):
-                    yield span
+def _spans(record: dict[str, Any], rows: RecordedRows, line: int) -> Iterator[dict[str, Any]]:
+    """Yield the spans of a line, in any resource and scope; what is no list of objects is rejected."""
+    for resource in _objects(record, "resourceSpans", rows, line):
+        for scope in _objects(resource, "scopeSpans", rows, line):
+            yield from _objects(scope, "spans", rows, line)
+
+
+def _objects(record: dict[str, Any], field: str, rows: RecordedRows, line: int) -> list[dict[str, Any]]:
+    values = record.get(field, [])
+    if isinstance(values, list) and all(isinstance(value, dict) for value in values):
+        return values
+    rows.reject(line, field, "is not a list of objects", values)
+    return []
 
 
 def _attributes(span: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for entry in span.get("attributes", []):
+    entries = span.get("attributes")
+    for entry in entries if isinstance(entries, list) else ():
         value = entry.get("value") if isinstance(entry, dict) else None
         if isinstance(value, dict) and value:
             found[str(entry.get("key"))] = next(iter(value.values()))

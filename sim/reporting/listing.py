@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.demand.lengths import mean_length
+from sim.demand.mean_lengths import mean_call_lengths
 from sim.serving.parameter_counts import parameter_counts
 from sim.serving.roofline import kv_elements_per_token, state_bytes_per_sequence, window_tokens
 from sim.specs.errors import InputError, Problem
@@ -40,7 +40,7 @@ def listing(library: Library, kind: str) -> list[dict[str, object]]:
 
 
 def computed(spec: Document) -> dict[str, float | str]:
-    """Return what follows from an entry: parameters and KV bytes of a model, mean lengths of a workload."""
+    """Return what follows from an entry: parameters and KV bytes of a model, mean lengths of calls of a workload."""
     if isinstance(spec, ModelSpec):
         counts = parameter_counts(spec.architecture)
         return {
@@ -51,9 +51,10 @@ def computed(spec: Document) -> dict[str, float | str]:
             "sliding_window_tokens": window_tokens(spec.architecture),
         }
     if isinstance(spec, WorkloadSpec):
+        means = mean_call_lengths(spec)
         return {
-            "mean_prompt_tokens": round(mean_length(spec.prompt_tokens), 1),
-            "mean_output_tokens": round(mean_length(spec.output_tokens), 1),
+            "mean_prompt_tokens": round(means.prompt_tokens, 1),
+            "mean_output_tokens": round(means.output_tokens, 1),
         }
     return {}
 

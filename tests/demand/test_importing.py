@@ -209,7 +209,10 @@ def test_failures_are_left_out_and_counted(tmp_path: Path) -> None:
     assert import_trace(path, "aiperf").left_out == {"of the warm-up": 1, "with an error": 1}
     agent = span("a", 9.0, 14.0, 12, 4, **{"gen_ai.operation.name": {"stringValue": "invoke_agent"}})
     path.write_text(GOOD["otel"] + lines(otlp(agent)))
-    assert import_trace(path, "otel").left_out == {"of agents and tools": 1}
+    assert import_trace(path, "otel").left_out == {"of agents, tools, embeddings and memory": 1}
+    failed = span("a", 9.0, 14.0, 12, 4, **{"error.type": {"stringValue": "timeout"}})
+    path.write_text(GOOD["otel"] + lines(otlp(failed, failed | {"attributes": [], "status": {"code": 2}})))
+    assert import_trace(path, "otel").left_out == {"with an error": 1, "without usage": 1}
 
 
 def test_only_failures_are_no_trace(tmp_path: Path) -> None:
@@ -222,6 +225,50 @@ def test_cached_tokens_of_logs_and_spans_are_kept(tmp_path: Path) -> None:
     assert imported(tmp_path, "openai-log", lines({"created": 1, "usage": usage})).cached_tokens.tolist() == [32]
     cached = span("a", 1.0, 2.0, 50, 1, **{"gen_ai.usage.cache_read.input_tokens": {"intValue": "50"}})
     assert imported(tmp_path, "otel", lines(otlp(cached))).cached_tokens.tolist() == [49]
+
+
+def test_spans_of_older_conventions_are_read_and_a_broken_cache_is_named(tmp_path: Path) -> None:
+    text = lines(otlp(span("a", 1.0, 2.0, 50, 9))).replace("input_tokens", "prompt_tokens")
+    trace = imported(tmp_path, "otel", text.replace("output_tokens", "completion_tokens"))
+    assert (trace.prompt_tokens.tolist(), trace.output_tokens.tolist()) == ([50], [9])
+    broken = span("a", 1.0, 2.0, 50, 1, **{"gen_ai.usage.cache_read.input_tokens": {"stringValue": "lots"}})
+    assert "recorded:1: gen_ai.usage.cache_read.input_tokens" in refused(tmp_path, "otel", lines(otlp(broken)))
+
+
+RUBBISH = (None, True, -1, 1.5, 1e400, "x", "", [], {}, [None], {"value": None})
+
+
+def mutations(value: Any) -> list[Any]:
+    """Return copies of a JSON value in which one part, at any depth, is something else."""
+    found: list[Any] = list(RUBBISH)
+    if isinstance(value, dict):
+        for key, part in value.items():
+            found += [value | {key: each} for each in mutations(part)]
+            found.append({name: each for name, each in value.items() if name != key})
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            found += [[*value[:place], each, *value[place + 1 :]] for each in mutations(part)]
+    return found
+
+
+@pytest.mark.parametrize("form", ["mooncake", "ragpulse", "aiperf", "openai-log", "otel", "vllm-bench"])
+def test_whatever_a_line_holds_it_is_read_left_out_or_named(tmp_path: Path, form: str) -> None:
+    """The second line of a good file takes every shape that its parts can take."""
+    path = tmp_path / "recorded"
+    first, second, *rest = GOOD[form].splitlines() if form != "vllm-bench" else ("", GOOD[form])
+    for number, mutated in enumerate(mutations(json.loads(second))):
+        told = json.dumps(mutated)
+        path.write_text("\n".join([*filter(None, [first]), told, *rest]) + "\n", encoding="utf-8")
+        try:
+            found = import_trace(path, form)
+        except InputError as error:
+            problems = [str(problem) for problem in error.problems]
+            assert all("recorded" in problem for problem in problems), (number, told)
+            if form != "vllm-bench":
+                assert all(problem.split("recorded:")[1].startswith("2:") for problem in problems), (told, problems)
+        else:
+            # a line of spans may hold none
+            assert found.trace.requests + sum(found.left_out.values()) >= (2 if rest else 1), told
 
 
 def test_a_closed_loop_follows_the_answer_that_came_last(tmp_path: Path) -> None:
