@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sim.demand.recorded import RecordedRows, as_nanoseconds, as_tokens, json_document, json_lines, text_lines
+from sim.demand.record_reading import as_nanoseconds, as_tokens, json_document, json_lines, text_lines
+from sim.demand.recorded import RecordedRows
 from sim.specs.errors import InputError, Problem
 
 MOONCAKE_BLOCK_TOKENS = 512

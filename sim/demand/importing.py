@@ -24,7 +24,8 @@ from sim.demand.import_formats import (
 )
 from sim.demand.prefix import with_session_prefix
 from sim.demand.processes import weibull_renewal_arrivals
-from sim.demand.recorded import Imported, RecordedRows, as_nanoseconds, as_tokens, json_document, text_lines
+from sim.demand.record_reading import as_nanoseconds, as_tokens, json_document, text_lines
+from sim.demand.recorded import Imported, RecordedRows
 from sim.demand.streams import stream
 from sim.demand.trace import NANOSECONDS
 from sim.specs.errors import InputError, Problem, suggest

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sim.demand.importing import FORMATS, ImportOptions, import_trace
-from sim.demand.recorded import as_nanoseconds, as_tokens, follow_ups
+from sim.demand.record_reading import as_nanoseconds, as_tokens
+from sim.demand.recorded import follow_ups
 from sim.demand.trace import Trace
 from sim.demand.trace_files import read_trace
 from sim.specs.errors import InputError
