@@ -106,7 +106,7 @@ def index_text(found: Sequence[ClaimFound]) -> str:
         "",
         f"Written by `{COMMAND}` from the studies in `claims/`; [claims.md](../claims.md) says how they are computed.",
         "",
-        f"Of {len(found)} claims " + ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items()) + ".",
+        f"{len(found)} claims. " + ", ".join(f"{verdict.value}: {count}" for verdict, count in counts.items()) + ".",
         "",
         *_table(("claim", "in words", "computed is", "median (10th to 90th percentile)", "verdict"), rows),
     ]

@@ -129,6 +129,9 @@ class PartSpec(FigureSpec):
     at_most: Number | None = None
     """True where the number is at most this."""
 
+    may: bool = False
+    """Whether only its possibility is claimed: it holds if it is not surely false."""
+
     role: Literal["claim", "case"] = "claim"
     """Whether it is part of the claim, or a case beside it that shows where the claim would hold."""
 

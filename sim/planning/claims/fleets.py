@@ -92,10 +92,24 @@ def fleet_figures(study: FleetStudy, library: Library) -> Figures:
         Bad input, or no fleet of this kind meets the service levels.
 
     """
-    key = json.dumps([study.model_dump(mode="json"), [str(root) for root in library.roots]], sort_keys=True)
+    key = _key(study, library)
     if key not in _SIZED:
         _SIZED[key] = _sized(study, library)
     return _SIZED[key]
+
+
+def remember(study: FleetStudy, library: Library, figures: Figures) -> None:
+    """Keep the figures of a fleet that was simulated elsewhere."""
+    _SIZED[_key(study, library)] = figures
+
+
+def clear_remembered() -> None:
+    """Forget all fleets of this process, as after a file of the library was edited."""
+    _SIZED.clear()
+
+
+def _key(study: FleetStudy, library: Library) -> str:
+    return json.dumps([study.model_dump(mode="json"), [str(root) for root in library.roots]], sort_keys=True)
 
 
 def _sized(study: FleetStudy, library: Library) -> Figures:
@@ -218,6 +232,15 @@ def _figures(
     }
 
 
+def coalition(base: FleetStudy, levers: Mapping[str, FleetStudy], chosen: frozenset[str]) -> FleetStudy:
+    """Return a fleet with some levers on, in the order in which they stand."""
+    fleet = base
+    for lever, delta in levers.items():
+        if lever in chosen:
+            fleet = merged_fleet(fleet, delta)
+    return fleet
+
+
 def attribution_figures(
     study: AttributionStudy, fleets: Mapping[str, FleetStudy], library: Library, told: Callable[[str], None]
 ) -> Figures:
@@ -231,11 +254,7 @@ def attribution_figures(
 
     def cost(chosen: frozenset[str]) -> float:
         told(" + ".join(sorted(chosen)) or "no lever")
-        fleet = base
-        for lever in study.levers:
-            if lever in chosen:
-                fleet = merged_fleet(fleet, study.levers[lever])
-        return math.log(fleet_figures(fleet, library)[study.figure])
+        return math.log(fleet_figures(coalition(base, study.levers, chosen), library)[study.figure])
 
     found = attribute(list(study.levers), cost)
     figures = {"total": math.exp(found.before - found.after)}

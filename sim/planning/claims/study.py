@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.execution.executor import Executor
+from sim.execution.store import Store
 from sim.planning.claims.fleets import attribution_figures, fleet_figures, whole_fleet
 from sim.planning.claims.formula import FloatArray, evaluate, names_in
 from sim.planning.claims.inputs import SAMPLES, Marginal, marginals, sampled
 from sim.planning.claims.months import length_figures, month_figures
+from sim.planning.claims.simulations import named_fleets, simulate_fleets
 from sim.planning.claims.verdict import PartFound, Verdict, judge, quantiles, together, turning_point
 from sim.planning.claims.wording import reason_of
 from sim.specs.claim import ClaimSpec
@@ -146,9 +149,36 @@ def load_claims(wanted: Iterable[str] = (), library: Library | None = None) -> l
 
 
 def run_claims(
-    specs: Sequence[ClaimSpec], library: Library | None = None, progress: Told | None = None
+    specs: Sequence[ClaimSpec],
+    library: Library | None = None,
+    progress: Told | None = None,
+    executor: Executor | None = None,
+    store: Store | None = None,
 ) -> list[ClaimFound]:
-    """Return what some studies find, in order; InputError as `run_claim`."""
+    """Return what some studies find, in order.
+
+    Parameters
+    ----------
+    specs : sequence of ClaimSpec
+        Studies.
+    library : Library, optional
+        Where names are looked up.
+    progress : callable, optional
+        Told what is computed and how far the work is.
+    executor : Executor, optional
+        Where their fleets are simulated; here and one by one without it.
+    store : Store, optional
+        Where an executor keeps fleets for the next time.
+
+    Raises
+    ------
+    InputError
+        As `run_claim`.
+
+    """
+    library = library or default_library()
+    if executor is not None:
+        simulate_fleets(specs, library, executor, store, progress)
     found = []
     for position, spec in enumerate(specs):
 
@@ -211,16 +241,13 @@ def _simulated(spec: ClaimSpec, library: Library, progress: Told | None) -> dict
         if progress is not None:
             progress(what, len(found) / count)
 
-    used: set[str] = set()
     for place, formulas in (("figures", spec.figures), ("parts", spec.parts)):
         for name, each in formulas.items():
             try:
-                used |= names_in(each.formula)
+                names_in(each.formula)
             except ValueError as error:
                 raise InputError([Problem(str(error), f"{spec.name}.yaml", f"{place}.{name}")]) from None
-    for name in spec.fleets:
-        if name not in used:
-            continue  # only others are like it
+    for name in named_fleets(spec):
         told(f"fleet {name}")
         try:
             found[name] = fleet_figures(whole_fleet(spec.fleets, name), library)

@@ -92,8 +92,9 @@ def judge(
 ) -> PartFound:
     """Return what a part comes to and whether it is true.
 
-    A part that is neither surely true nor surely false is undecided if inputs that nobody has measured turn it: with
-    one of them held at some value, or all of them at some ends, it is surely true, and with others surely false.
+    Of what only may be so, all that is not surely false holds. A part that is neither surely true nor surely false is
+    undecided if inputs that nobody has measured turn it: with one of them held at some value, or all of them at some
+    ends, it is surely true, and with others surely false.
 
     Parameters
     ----------
@@ -117,6 +118,8 @@ def judge(
         raise ValueError(f"{name} is no number in {np.isnan(samples).mean():.0%} of the samples: {part.formula}")
     share = truth(part, samples)
     verdict = of_share(share, surely)
+    if part.may and verdict is Verdict.IN_PART:
+        verdict = Verdict.HOLDS
     measurements: tuple[str, ...] = ()
     if verdict is Verdict.IN_PART and _turned(part, evaluate, inputs, surely):
         verdict = Verdict.UNDECIDED
@@ -141,12 +144,12 @@ def _turned(
 def together(parts: Sequence[PartFound]) -> Verdict:
     """Return the verdict of a claim: that of its parts where they agree, undecided where its first is, else in part.
 
-    Cases beside the claim do not count, and neither do undecided parts after the first.
+    Cases beside the claim do not count. An undecided part after the first does not hold: nothing shows that it does.
     """
     claimed = [each.verdict for each in parts if each.spec.role == "claim"]
     if claimed[0] is Verdict.UNDECIDED:
         return Verdict.UNDECIDED
-    found = {each for each in claimed if each is not Verdict.UNDECIDED}
+    found = {Verdict.FAILS if each is Verdict.UNDECIDED else each for each in claimed}
     return found.pop() if len(found) == 1 else Verdict.IN_PART
 
 

@@ -42,6 +42,12 @@ def test_a_share_of_true_samples_is_a_verdict(share: float, verdict: Verdict) ->
     assert of_share(share, 0.9) is verdict
 
 
+@pytest.mark.parametrize(("limit", "verdict"), [(0.05, HOLDS), (0.5, HOLDS), (0.85, HOLDS), (0.95, FAILS)])
+def test_what_only_may_be_so_holds_unless_it_surely_is_not(limit: float, verdict: Verdict) -> None:
+    statement = part(at_least=limit).model_copy(update={"may": True})
+    assert judged(statement, {"a": Marginal((0.0, 0.5, 1.0), "1", measurement="it")}).verdict is verdict
+
+
 @given(st.floats(0.0, 1.0), st.floats(0.51, 1.0))
 def test_turning_a_statement_round_turns_its_verdict_round(share: float, surely: float) -> None:
     opposite = {HOLDS: FAILS, FAILS: HOLDS, IN_PART: IN_PART}
@@ -98,7 +104,8 @@ def test_a_range_is_looked_at_inside_too() -> None:
         ([found(HOLDS), found(FAILS)], IN_PART),
         ([found(FAILS), found(IN_PART)], IN_PART),
         ([found(UNDECIDED), found(HOLDS)], UNDECIDED),
-        ([found(HOLDS), found(UNDECIDED)], HOLDS),
+        ([found(HOLDS), found(UNDECIDED)], IN_PART),
+        ([found(FAILS), found(UNDECIDED)], FAILS),
         ([found(FAILS), found(HOLDS, "case")], FAILS),
     ],
 )

@@ -1,0 +1,103 @@
+"""All fleets of some studies, simulated as a set of independent tasks: on all cores, on a cluster, each only once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sim.demand.compression import FOLDER
+from sim.execution.execution import Progress, execute
+from sim.execution.executor import Executor
+from sim.execution.store import Store
+from sim.execution.task import Task, make_task
+from sim.planning.claims.fleets import coalition, fleet_figures, remember, whole_fleet
+from sim.planning.claims.formula import names_in
+from sim.specs.claim import ClaimSpec, FleetStudy
+from sim.specs.errors import InputError
+from sim.specs.library import KINDS, Library
+
+
+def named_fleets(spec: ClaimSpec) -> list[str]:
+    """Return the fleets of a study that its formulas name; the others are only there for some to be like them."""
+    formulas = [each.formula for each in (*spec.figures.values(), *spec.parts.values())]
+    used = {name for formula in formulas for name in names_in(formula)}
+    return [name for name in spec.fleets if name in used]
+
+
+def fleets_of(spec: ClaimSpec) -> Iterator[FleetStudy]:
+    """Yield all fleets of a study that are simulated, those of every set of levers included."""
+    for name in named_fleets(spec):
+        yield whole_fleet(spec.fleets, name)
+    for each in spec.attributions.values():
+        base = whole_fleet(spec.fleets, each.fleet)
+        for size in range(len(each.levers) + 1):
+            for chosen in itertools.combinations(each.levers, size):
+                yield coalition(base, each.levers, frozenset(chosen))
+
+
+def simulate_fleets(
+    specs: Sequence[ClaimSpec],
+    library: Library,
+    executor: Executor,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Simulate the fleets of some studies and remember their figures, for `fleet_figures` to find them.
+
+    A fleet for which something is wrong is left out: the study that asks for it says where.
+
+    Parameters
+    ----------
+    specs : sequence of ClaimSpec
+        Studies, whose formulas can be read.
+    library : Library
+        Where names are looked up.
+    executor : Executor
+        Where fleets are simulated.
+    store : Store, optional
+        Where they are kept for the next time; a temporary folder without one.
+    progress : callable, optional
+        Told how far the work is.
+
+    """
+    fleets: dict[str, FleetStudy] = {}
+    for spec in specs:
+        try:
+            fleets |= {each.model_dump_json(): each for each in fleets_of(spec)}
+        except (InputError, ValueError):
+            continue
+    digest = _digest(library)
+    roots = [str(root.resolve()) for root in library.roots]
+    tasks: list[Task] = [
+        make_task(fleet_task, {"study": text, "roots": roots}, {"study": text, "library": digest}) for text in fleets
+    ]
+    found = execute(tasks, store, executor, progress, what="fleets")
+    for finished, each in zip(found, fleets.values(), strict=True):
+        value = finished.result.value
+        if value is not None:
+            figures = {name: math.nan if number is None else float(number) for name, number in value.items()}
+            remember(each, library, figures)
+
+
+def fleet_task(study: str, roots: list[str]) -> dict[str, float | None] | None:
+    """Return the figures of a fleet, none for what is not known; none at all where something is wrong with it."""
+    library = Library(tuple(map(Path, roots)))
+    try:
+        figures = fleet_figures(FleetStudy.model_validate_json(study), library)
+    except InputError:
+        return None
+    return {name: number if math.isfinite(number) else None for name, number in figures.items()}
+
+
+def _digest(library: Library) -> str:
+    """Return SHA-256 of all files of a library, by which kept fleets are known."""
+    digest = hashlib.sha256()
+    for root in library.roots:
+        for folder in sorted({*KINDS.values(), FOLDER}):
+            for path in sorted((root / folder).glob("*.y*ml")):
+                content = path.read_bytes()
+                digest.update(f"{folder}/{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
