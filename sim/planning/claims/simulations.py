@@ -13,10 +13,10 @@ from sim.execution.execution import Progress, execute
 from sim.execution.executor import Executor
 from sim.execution.store import Store
 from sim.execution.task import Task, make_task
-from sim.planning.claims.fleets import coalition, fleet_figures, remember, whole_fleet
+from sim.planning.claims.fleets import Figures, coalition, fleet_figures, remember, whole_fleet
 from sim.planning.claims.formula import names_in
 from sim.specs.claim import ClaimSpec, FleetStudy
-from sim.specs.errors import InputError
+from sim.specs.errors import InputError, Problem
 from sim.specs.library import KINDS, Library
 
 
@@ -27,15 +27,15 @@ def named_fleets(spec: ClaimSpec) -> list[str]:
     return [name for name in spec.fleets if name in used]
 
 
-def fleets_of(spec: ClaimSpec) -> Iterator[FleetStudy]:
-    """Yield all fleets of a study that are simulated, those of every set of levers included."""
+def fleets_of(spec: ClaimSpec) -> Iterator[tuple[str, FleetStudy]]:
+    """Yield where they stand and all fleets of a study that are simulated, those of every set of levers included."""
     for name in named_fleets(spec):
-        yield whole_fleet(spec.fleets, name)
-    for each in spec.attributions.values():
+        yield f"fleets.{name}", whole_fleet(spec.fleets, name)
+    for name, each in spec.attributions.items():
         base = whole_fleet(spec.fleets, each.fleet)
         for size in range(len(each.levers) + 1):
             for chosen in itertools.combinations(each.levers, size):
-                yield coalition(base, each.levers, frozenset(chosen))
+                yield f"attributions.{name}", coalition(base, each.levers, frozenset(chosen))
 
 
 def simulate_fleets(
@@ -46,8 +46,6 @@ def simulate_fleets(
     progress: Progress | None = None,
 ) -> None:
     """Simulate the fleets of some studies and remember their figures, for `fleet_figures` to find them.
-
-    A fleet for which something is wrong is left out: the study that asks for it says where.
 
     Parameters
     ----------
@@ -62,24 +60,45 @@ def simulate_fleets(
     progress : callable, optional
         Told how far the work is.
 
+    Raises
+    ------
+    InputError
+        Bad input, or a fleet that meets no service level: of the first that is found.
+
     """
-    fleets: dict[str, FleetStudy] = {}
+    fleets: dict[str, tuple[ClaimSpec, str, FleetStudy]] = {}
     for spec in specs:
-        try:
-            fleets |= {each.model_dump_json(): each for each in fleets_of(spec)}
-        except (InputError, ValueError):
-            continue
+        for place, each in fleets_of(spec):
+            fleets.setdefault(each.model_dump_json(), (spec, place, each))
     digest = _digest(library)
     roots = [str(root.resolve()) for root in library.roots]
     tasks: list[Task] = [
         make_task(fleet_task, {"study": text, "roots": roots}, {"study": text, "library": digest}) for text in fleets
     ]
     found = execute(tasks, store, executor, progress, what="fleets")
-    for finished, each in zip(found, fleets.values(), strict=True):
+    for finished, (spec, place, each) in zip(found, fleets.values(), strict=True):
         value = finished.result.value
-        if value is not None:
+        if value is None:
+            placed_figures(spec, place, each, library)
+        else:
             figures = {name: math.nan if number is None else float(number) for name, number in value.items()}
             remember(each, library, figures)
+
+
+def placed_figures(spec: ClaimSpec, place: str, fleet: FleetStudy, library: Library) -> Figures:
+    """Return the figures of a fleet; InputError with its place in the study."""
+    try:
+        return fleet_figures(fleet, library)
+    except InputError as error:
+        raise InputError(placed(spec, place, error)) from None
+
+
+def placed(spec: ClaimSpec, place: str, error: InputError) -> list[Problem]:
+    """Return problems with their place in a study, where they have none."""
+    return [
+        each if each.file else Problem(each.message, f"{spec.name}.yaml", place, each.value, each.remedy)
+        for each in error.problems
+    ]
 
 
 def fleet_task(study: str, roots: list[str]) -> dict[str, float | None] | None:

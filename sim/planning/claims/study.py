@@ -9,11 +9,11 @@ import numpy as np
 
 from sim.execution.executor import Executor
 from sim.execution.store import Store
-from sim.planning.claims.fleets import attribution_figures, fleet_figures, whole_fleet
+from sim.planning.claims.fleets import attribution_figures, whole_fleet
 from sim.planning.claims.formula import FloatArray, evaluate, names_in
 from sim.planning.claims.inputs import SAMPLES, Marginal, marginals, sampled
 from sim.planning.claims.months import length_figures, month_figures
-from sim.planning.claims.simulations import named_fleets, simulate_fleets
+from sim.planning.claims.simulations import named_fleets, placed, placed_figures, simulate_fleets
 from sim.planning.claims.verdict import PartFound, Verdict, judge, quantiles, together, turning_point
 from sim.planning.claims.wording import reason_of
 from sim.specs.claim import ClaimSpec
@@ -177,6 +177,8 @@ def run_claims(
 
     """
     library = library or default_library()
+    for spec in specs:
+        _check_formulas(spec)
     if executor is not None:
         simulate_fleets(specs, library, executor, store, progress)
     found = []
@@ -241,18 +243,10 @@ def _simulated(spec: ClaimSpec, library: Library, progress: Told | None) -> dict
         if progress is not None:
             progress(what, len(found) / count)
 
-    for place, formulas in (("figures", spec.figures), ("parts", spec.parts)):
-        for name, each in formulas.items():
-            try:
-                names_in(each.formula)
-            except ValueError as error:
-                raise InputError([Problem(str(error), f"{spec.name}.yaml", f"{place}.{name}")]) from None
+    _check_formulas(spec)
     for name in named_fleets(spec):
         told(f"fleet {name}")
-        try:
-            found[name] = fleet_figures(whole_fleet(spec.fleets, name), library)
-        except InputError as error:
-            raise InputError(_placed(spec, f"fleets.{name}", error)) from None
+        found[name] = placed_figures(spec, f"fleets.{name}", whole_fleet(spec.fleets, name), library)
     for name, month in spec.months.items():
         told(f"month {name}")
         found[name] = month_figures(month)
@@ -262,15 +256,17 @@ def _simulated(spec: ClaimSpec, library: Library, progress: Told | None) -> dict
         try:
             found[name] = attribution_figures(attribution, spec.fleets, library, told)
         except InputError as error:
-            raise InputError(_placed(spec, f"attributions.{name}", error)) from None
+            raise InputError(placed(spec, f"attributions.{name}", error)) from None
     return found
 
 
-def _placed(spec: ClaimSpec, path: str, error: InputError) -> list[Problem]:
-    return [
-        each if each.file else Problem(each.message, f"{spec.name}.yaml", path, each.value, each.remedy)
-        for each in error.problems
-    ]
+def _check_formulas(spec: ClaimSpec) -> None:
+    for place, formulas in (("figures", spec.figures), ("parts", spec.parts)):
+        for name, each in formulas.items():
+            try:
+                names_in(each.formula)
+            except ValueError as error:
+                raise InputError([Problem(str(error), f"{spec.name}.yaml", f"{place}.{name}")]) from None
 
 
 def _evaluated(
