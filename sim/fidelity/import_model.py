@@ -14,6 +14,15 @@ from sim.serving.roofline import kv_bytes_per_token, state_bytes_per_sequence
 from sim.specs.errors import InputError, Problem
 from sim.specs.model import ArchitectureSpec
 
+_STRANGE = {
+    "index_topk": "an index of the context",
+    "compress_ratios": "compressed context",
+    "hybrid_override_pattern": "state-space models",
+    "block_configs": "a shape of their own each",
+    "linear_attn_config": "linear attention of this kind",
+}
+"""Keys of layers that the architecture of the library cannot say -> what they are."""
+
 _PUBLISHED = {
     "fp8": "fp8",
     "mxfp4": "bf16",
@@ -54,7 +63,7 @@ def import_model(path: Path, name: str) -> tuple[str, list[str]]:
     except KeyError as error:
         remedy = "Is it the config.json of a language model?"
         raise InputError([Problem("the key is missing", str(path), str(error.args[0]), remedy=remedy)]) from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError([Problem(f"cannot be represented: {error}", str(path))]) from None
     counts = parameter_counts(spec)
     document = {
@@ -100,6 +109,9 @@ def architecture_of(config: Mapping[str, Any]) -> dict[str, Any]:
         A kind of layer that cannot be represented.
 
     """
+    strange = [f"{what} ({key})" for key, what in _STRANGE.items() if config.get(key)]
+    if strange:
+        raise ValueError("the library has no layers with " + ", ".join(strange))
     layers = int(config["num_hidden_layers"])
     result: dict[str, Any] = {
         "hidden_size": int(config["hidden_size"]),
@@ -198,7 +210,7 @@ def _feed_forward(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     shared = int(config.get("shared_expert_intermediate_size") or config.get("shared_intermediate_size") or shared)
     dense = int(config.get("first_k_dense_replace") or 0) + len(config.get("mlp_only_layers") or ())
     interval = int(config.get("interleave_moe_layer_step") or 1)
-    dense_width = config["intermediate_size"]
+    dense_width = config["intermediate_size"] if dense else 0
     if config.get("intermediate_size_mlp"):  # Llama 4: one shared expert, and dense layers of their own width
         dense, dense_width, shared = layers - layers // interval, config["intermediate_size_mlp"], width
     moe: dict[str, Any] = {

@@ -77,6 +77,30 @@ def test_a_configuration_gives_the_architecture_of_the_library(name: str) -> Non
     assert imported.context_length == ours.context_length
 
 
+def test_a_mixture_of_experts_without_dense_layers_needs_no_dense_width() -> None:
+    config = {key: value for key, value in CONFIGS["qwen3.5-397b-a17b"].items() if key != "intermediate_size"}
+    assert architecture_of(config) == architecture_of(CONFIGS["qwen3.5-397b-a17b"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"index_topk": 2048}, "an index of the context"),
+        ({"compress_ratios": [4]}, "compressed context"),
+        ({"hybrid_override_pattern": "ME*"}, "state-space models"),
+        ({"block_configs": [{}]}, "a shape of their own"),
+        ({"num_key_value_heads": [8, 4]}, "cannot be represented"),
+    ],
+)
+def test_what_cannot_be_represented_is_refused_and_never_taken_for_something_else(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIGS["deepseek-r1" if "num" not in str(changes) else "qwen3-32b"] | changes))
+    with pytest.raises(InputError, match=expected):
+        import_model(path, "mine")
+
+
 def test_the_file_that_is_written_is_a_model(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"text_config": CONFIGS["gpt-oss-120b"], "model_type": "wrapper"}))
