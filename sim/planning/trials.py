@@ -68,8 +68,7 @@ def service_levels(horizon: Horizon, case: str) -> tuple[ServiceLevelSpec, ...]:
 
 def layouts_of(horizon: Horizon, service: Service) -> tuple[ParallelismSpec, ...]:
     """Return the layouts of a replica to choose from."""
-    given = horizon.spec.use_cases[service.case].models[service.model].layouts
-    return tuple(ParallelismSpec(tensor=each) if isinstance(each, int) else each for each in given)
+    return horizon.spec.use_cases[service.case].models[service.model].layouts
 
 
 def trial_scenario(

@@ -6,7 +6,7 @@ import datetime
 import itertools
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import NumberFormat, PriceBasis
@@ -52,6 +52,14 @@ def _first_of_month(day: datetime.date) -> datetime.date:
 
 
 Month = Annotated[Date, AfterValidator(_first_of_month)]
+
+
+def _layout(given: object) -> object:
+    """Return a layout where a number of tensor parallelism is given."""
+    return ParallelismSpec(tensor=given) if isinstance(given, int) and given > 0 else given
+
+
+Layout = Annotated[ParallelismSpec, BeforeValidator(_layout)]
 
 
 class PathSpec(Provenance):
@@ -176,7 +184,7 @@ class ModelShareSpec(Spec):
     kv_format: NumberFormat = NumberFormat.BF16
     """Format of KV entries with the lever quantisation; bf16 without it."""
 
-    layouts: Annotated[tuple[PositiveInteger | ParallelismSpec, ...], Field(min_length=1)] = (1, 2, 4, 8)
+    layouts: Annotated[tuple[Layout, ...], Field(min_length=1)] = tuple(ParallelismSpec(tensor=each) for each in (1, 2, 4, 8))
     """Layouts of a replica to choose from; a number is one of tensor parallelism."""
 
     batch_limits: tuple[PositiveInteger, ...] = ()
