@@ -9,7 +9,9 @@ import pandas as pd
 
 from sim.planning.horizon import Horizon
 from sim.planning.months import DAYS_PER_YEAR, PRICE_PATHS, number_on
-from sim.specs.horizon import ChangeSpec, HorizonSpec, RecordSpec, SeriesSpec
+from sim.specs.horizon import HorizonSpec
+from sim.specs.paths import ChangeSpec
+from sim.specs.records import RecordSpec, SeriesSpec
 
 
 def back_test(horizon: Horizon) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Literal
 
-from sim.specs.horizon import ChangeSpec
+from sim.specs.paths import ChangeSpec
 from sim.specs.spec import Sourced
 
 PricePath = Literal["low", "base", "high"]

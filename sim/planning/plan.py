@@ -20,14 +20,15 @@ from sim.planning.demand import Demand
 from sim.planning.evaluation import evaluate
 from sim.planning.evaluation import solved as solved_by
 from sim.planning.horizon import Horizon, load_horizon
+from sim.planning.infeasibility import why_infeasible
 from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, under_policy
 from sim.planning.page import write_page
 from sim.planning.plan_figures import cost_figure, fleet_figure, policies_figure, waterfall
 from sim.planning.plan_rows import attribution_rows, fleet_rows, knee_flags, latency_rows, plan_validity, policy_row
 from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
-from sim.planning.procurement import Procurement, procure, shortfall
-from sim.planning.program import FloatArray, Market, build
+from sim.planning.procurement import NO_FLEET, Procurement
+from sim.planning.program import FloatArray, build
 from sim.planning.rehearsal import Rehearsed, missed, rehearse
 from sim.planning.viability import first_months, viability_rows
 from sim.specs.horizon import PolicyName
@@ -177,7 +178,7 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
     near = alternatives(build(planned.market), best)
     tell("levers", 0.85)
     tables = _tables(simulated, capacities, planned, solved, near, rehearsed)
-    failing = [] if best.feasible else [_missing(planned.market, planned)]
+    failing = [] if best.feasible else [tables["policies"]["reason"].iloc[0]]
     viable = first_months(tables["viability"], given)
     fleet = tables["fleet"][(tables["fleet"]["policy"] == "optimal") & (tables["fleet"]["replicas"] > 0)]
     served = set(zip(fleet["model"], fleet["accelerator"], strict=True))
@@ -253,28 +254,6 @@ def _cheapest(
     return replace(found, gap=gap, solve_s=best.solve_s, reason="a policy's fleet; " + best.reason), again
 
 
-def _missing(market: Market, planned: PlannedMarket) -> str:
-    """Return in words why no fleet serves the demand: what cannot be served at all, else the limit that binds."""
-    open_ended = replace(market, budget_usd=np.full_like(market.budget_usd, np.inf))
-    lacking = shortfall(open_ended)
-    if lacking.any():
-        row, column, hour = np.unravel_index(
-            int(np.argmax(lacking / np.maximum(market.demand_per_s, 1e-12))), lacking.shape
-        )
-        return (
-            f"{planned.streams[row].name} in {planned.months[column]:%Y-%m} at the {planned.hours[hour]} hour: "
-            f"{lacking[row, column, hour]:.4g} of {market.demand_per_s[row, column, hour]:.4g} requests/s can be "
-            "served by nothing that is on offer within supply and power, and may not be left to an API"
-        )
-    needed = procure(open_ended, gap=POLICY_GAP, nodes=POLICY_NODES)
-    if needed.feasible:
-        spent = sum(needed.money_usd[kind] for kind in ("purchase", "running", "rent", "api"))
-        return (
-            f"the yearly budget is too small: the cheapest fleet pays out {float(np.sum(spent)) / 1e6:.4g} MUSD in all"
-        )
-    return "no fleet serves the demand within supply, power and budget"
-
-
 def _tables(
     simulated: SimulatedCapacities,
     capacities: CapacityTable,
@@ -290,8 +269,8 @@ def _tables(
     fleets: list[tuple[str, Procurement, str]] = []
     for policy, fleet in solved.items():
         reason = fleet.reason
-        if not fleet.feasible:
-            reason = _missing(under_policy(planned, policy, horizon), planned)
+        if fleet.reason == NO_FLEET:
+            reason = why_infeasible(under_policy(planned, policy, horizon), planned)
         fleets.append((policy, fleet, reason))
     fleets += [
         (f"alternative {number}: {each.direction}", each.procurement, "within 5% of the optimum")

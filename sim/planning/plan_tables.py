@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim.results.tables import ARROW_TYPES, Column
+from sim.results.tables import Column, schema_of
+from sim.results.writing import MANIFEST, check_replaceable, whole_directory, write_parquet
 
 PLAN_SCHEMA_VERSION = 2
 """Raised by one whenever a column is renamed, removed or changes its meaning."""
 
-MANIFEST = "manifest.json"
 VERSION_KEY = "plan_schema_version"
 
 _PLAN = Column("plan_id", "string", "1", "Horizon that was planned; joins all tables.")
@@ -153,6 +152,18 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 """Table -> columns."""
 
+DESCRIPTIONS = {
+    "periods": "One row for each month and site: power, energy, carbon, and money out.",
+    "fleet": "One row for each month, accelerator, use case and model: replicas and what they take; and idle ones.",
+    "costs": "One row for each month and use case: requests, load and what they cost; and idle capacity.",
+    "latency": "One row for each month, representative hour and service level: what the rehearsal of the plan came to.",
+    "purchases": "One row for each order, delivery, sale and contract.",
+    "viability": "One row for each use case, month and price path: the cheapest way to serve a unit.",
+    "attribution": "One row for each saving of a lever, each interaction, and the cost before and after.",
+    "policies": "One row for each policy and near-optimal alternative.",
+}
+"""Table -> what a row is."""
+
 
 def table(name: str, rows: list[dict[str, object]]) -> pd.DataFrame:
     """Return rows as a table with the columns of its list; ValueError for a column missing or too many."""
@@ -184,38 +195,22 @@ def write_plan(
     """
     target = directory.absolute()
     check_free(target, overwrite)
-    ancestor = next(parent for parent in target.parents if parent.exists())
     text = json.dumps({**manifest, VERSION_KEY: PLAN_SCHEMA_VERSION}, sort_keys=True, indent=2, allow_nan=False) + "\n"
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.partial-", dir=ancestor) as staging:
-        fresh, replaced = Path(staging, "fresh"), Path(staging, "replaced")
-        fresh.mkdir()
-        for name, columns in TABLES.items():
-            fields = [pa.field(each.name, ARROW_TYPES[each.dtype], nullable=each.nullable) for each in columns]
-            arrow = pa.Table.from_pandas(tables[name], pa.schema(fields), preserve_index=False)
-            pq.write_table(arrow, fresh / f"{name}.parquet", compression="zstd")
+    arrows = {
+        name: pa.Table.from_pandas(
+            tables[name], schema_of(columns, name, DESCRIPTIONS[name], PLAN_SCHEMA_VERSION), preserve_index=False
+        )
+        for name, columns in TABLES.items()
+    }
+    with whole_directory(target, lambda: check_free(target, overwrite)) as fresh:
+        for name, arrow in arrows.items():
+            write_parquet(arrow, fresh / f"{name}.parquet")
         (fresh / MANIFEST).write_text(text, encoding="utf-8")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if target.exists():
-                target.rename(replaced)
-            fresh.rename(target)
-        except BaseException:
-            if replaced.exists() and not target.exists():
-                replaced.rename(target)
-            raise
 
 
 def check_free(target: Path, overwrite: bool) -> None:
     """Raise FileExistsError unless a plan may be put at `target`."""
-    if not target.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{target}: exists already; choose another directory or ask to overwrite it")
-    expected = {MANIFEST, *(f"{name}.parquet" for name in TABLES)}
-    foreign = [] if target.is_dir() else [target.name]
-    foreign += sorted(path.name for path in target.iterdir() if path.name not in expected) if target.is_dir() else []
-    if foreign:
-        raise FileExistsError(f"{target}: holds {foreign[0]!r}, which is no part of a plan; it is not replaced")
+    check_replaceable(target, overwrite, {MANIFEST, *(f"{name}.parquet" for name in TABLES)}, "a plan")
 
 
 def read_plan(directory: Path) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:

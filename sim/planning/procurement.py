@@ -25,6 +25,8 @@ from scipy import optimize
 
 from sim.planning.program import Amounts, FloatArray, Market, Program, active, build, sizes_of
 
+NO_FLEET = "no fleet within the limits serves the demand"
+
 MOST_NODES = 1000
 """Nodes of the search after which the best fleet found so far counts."""
 
@@ -141,11 +143,7 @@ def solve(
     )
     took_s = time.perf_counter() - started
     if answer.x is None:
-        reason = (
-            "the solver found no fleet before its limit"
-            if answer.status in (1, 4)
-            else "no fleet within the limits serves the demand"
-        )
+        reason = "the solver found no fleet before its limit" if answer.status in (1, 4) else NO_FLEET
         return infeasible(program.market, reason, took_s)
     return _answer(program, np.asarray(answer.x), answer, took_s, whole)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+
+from sim.planning.constraint_rows import Rows
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -131,7 +132,7 @@ def build(market: Market) -> Program:
         count = int(np.prod(shape))
         index[name] = np.arange(start, start + count).reshape(shape)
         start += count
-    rows = _Rows(start)
+    rows = Rows(start)
     _accelerator_rows(rows, market, index)
     _demand_rows(rows, market, index)
     _stock_rows(rows, market, index)
@@ -157,40 +158,6 @@ def sizes_of(market: Market) -> dict[str, tuple[int, ...]]:
     }
 
 
-class _Rows:
-    """Rows of a sparse matrix as they are collected."""
-
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
-        self.entries: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
-        self.lower: list[float] = []
-        self.upper: list[float] = []
-
-    def add(self, parts: list[tuple[npt.ArrayLike, npt.ArrayLike]], lower: float, upper: float) -> None:
-        """Add a row of (positions, coefficients), scaled so that its largest coefficient is one."""
-        places = np.concatenate([np.ravel(np.asarray(place)) for place, _ in parts])
-        weights = np.concatenate(
-            [np.ravel(np.broadcast_to(np.asarray(weight, float), np.shape(place))) for place, weight in parts]
-        )
-        scale = max(float(np.abs(weights).max(initial=0.0)), 1e-300)
-        kept = weights != 0.0
-        if not kept.any() and lower <= 0.0 <= upper:
-            return
-        self.entries.append((places[kept], weights[kept] / scale))
-        self.lower.append(lower / scale)
-        self.upper.append(upper / scale)
-
-    def matrix(self) -> tuple[sparse.csr_array, FloatArray, FloatArray]:
-        """Return the matrix and the ends of its rows."""
-        pointers = np.concatenate([[0], np.cumsum([len(places) for places, _ in self.entries])]).astype(np.int64)
-        places = np.concatenate([places for places, _ in self.entries])
-        weights = np.concatenate([weights for _, weights in self.entries])
-        shape = (len(self.entries), self.columns)
-        matrix = sparse.csr_array((weights, places, pointers), shape=shape)
-        matrix.sum_duplicates()  # the solver rejects a position that stands twice in a row
-        return matrix, np.array(self.lower), np.array(self.upper)
-
-
 def active(market: Market, month: int) -> list[tuple[int, slice]]:
     """Return, for each term, the months in which a contract that runs in `month` can have started."""
     return [(term, slice(max(0, month - int(length) + 1), month + 1)) for term, length in enumerate(market.term_months)]
@@ -212,7 +179,7 @@ def _rented(
     return [(index["rent"][chip, term, months], weight) for term, months in active(market, month)]
 
 
-def _accelerator_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -> None:
+def _accelerator_rows(rows: Rows, market: Market, index: dict[str, IntArray]) -> None:
     _, months, _ = market.demand_per_s.shape
     for month in range(months):
         for chip in range(len(market.accelerators)):
@@ -230,7 +197,7 @@ def _accelerator_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -
             rows.add(power, -np.inf, float(market.site_power_w[month]) - taken)
 
 
-def _demand_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -> None:
+def _demand_rows(rows: Rows, market: Market, index: dict[str, IntArray]) -> None:
     streams, months, hours = market.demand_per_s.shape
     for stream in range(streams):
         for month in range(months):
@@ -240,7 +207,7 @@ def _demand_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -> Non
                 rows.add([served, (index["api"][stream, month, hour], 1.0)], wanted, np.inf)
 
 
-def _stock_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -> None:
+def _stock_rows(rows: Rows, market: Market, index: dict[str, IntArray]) -> None:
     months = market.demand_per_s.shape[1]
     for chip in range(len(market.accelerators)):
         rows.add([(index["retire"][chip, 0], 1.0)], -np.inf, float(market.systems_at_start[chip]))
@@ -249,7 +216,7 @@ def _stock_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -> None
             rows.add([(sold, 1.0), (bought, -1.0)], -np.inf, 0.0)
 
 
-def _money_rows(rows: _Rows, market: Market, index: dict[str, IntArray]) -> None:
+def _money_rows(rows: Rows, market: Market, index: dict[str, IntArray]) -> None:
     for year, budget in enumerate(market.budget_usd):
         if not np.isfinite(budget):
             continue

@@ -1,6 +1,6 @@
 """The one list of columns: every table that a run writes, with dtype, unit and description of each column."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -151,22 +151,21 @@ def arrow_schema(table: str) -> pa.Schema:
 
     Parameters: `table` is a key of `TABLES`. Raises ValueError for any other name.
     """
-    return pa.schema(
-        [
-            pa.field(
-                column.name,
-                ARROW_TYPES[column.dtype],
-                nullable=column.nullable,
-                metadata={"unit": column.unit, "description": column.description},
-            )
-            for column in columns_of(table)
-        ],
-        metadata={
-            "table": table,
-            "description": TABLE_DESCRIPTIONS[table],
-            "schema_version": str(SCHEMA_VERSION),
-        },
-    )
+    return schema_of(columns_of(table), table, TABLE_DESCRIPTIONS[table], SCHEMA_VERSION)
+
+
+def schema_of(columns: Sequence[Column], table: str, description: str, version: int) -> pa.Schema:
+    """Arrow schema of a list of columns, with the unit and description of each, and the table's own in its metadata."""
+    fields = [
+        pa.field(
+            column.name,
+            ARROW_TYPES[column.dtype],
+            nullable=column.nullable,
+            metadata={"unit": column.unit, "description": column.description},
+        )
+        for column in columns
+    ]
+    return pa.schema(fields, metadata={"table": table, "description": description, "schema_version": str(version)})
 
 
 def columns_of(table: str) -> tuple[Column, ...]:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -115,16 +115,24 @@ def read_results(directory: str | Path) -> tuple[dict[str, pa.Table], dict[str, 
 
 def check_free(target: Path, overwrite: bool) -> None:
     """Raise FileExistsError unless a result may be put at `target`."""
+    check_replaceable(target, overwrite, {MANIFEST, REPORT, *(f"{name}.parquet" for name in TABLES)}, "a result")
+
+
+def check_replaceable(target: Path, overwrite: bool, expected: Collection[str], what: str) -> None:
+    """Raise FileExistsError unless there is nothing at `target`, or only what is to be replaced.
+
+    Parameters: `expected` are the names of files that `what`, such as "a result", consists of; a directory that holds
+    anything else is never replaced, and none is without `overwrite`.
+    """
     if not target.exists() and not target.is_symlink():
         return
     if not overwrite:
         raise FileExistsError(f"{target}: exists already; choose another directory or ask to overwrite it")
     if not target.is_dir() or target.is_symlink():
         raise FileExistsError(f"{target}: exists and is no directory; it is not replaced")
-    expected = {MANIFEST, REPORT, *(f"{name}.parquet" for name in TABLES)}
     foreign = sorted(path.name for path in target.iterdir() if path.name not in expected)
     if foreign:
-        raise FileExistsError(f"{target}: holds {foreign[0]!r}, which is no part of a result; it is not replaced")
+        raise FileExistsError(f"{target}: holds {foreign[0]!r}, which is no part of {what}; it is not replaced")
 
 
 def _manifest_text(manifest: Mapping[str, object]) -> str:

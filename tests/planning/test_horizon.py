@@ -10,7 +10,7 @@ from sim.planning.months import change_factor, later, months_apart, months_betwe
 from sim.planning.terms import available_from, hardware_on_offer, owning, rent_usd_per_hour
 from sim.planning.usage import hour_groups, model_shares, speed
 from sim.specs.errors import InputError
-from sim.specs.horizon import ChangeSpec
+from sim.specs.paths import ChangeSpec
 
 day = datetime.date
 
