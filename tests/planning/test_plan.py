@@ -227,7 +227,7 @@ def test_the_command_prints_the_plan_and_writes_it(tmp_path: Path) -> None:
         ],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for words in ("Policies", "The fleet", "Service levels", "From which month", "Shapley", "Projections", "Written"):
+    for words in ("Policies", "The fleet", "Service levels", "From which month", "Shapley", "Expectations", "Written"):
         assert words in result.stdout
     assert Plan.load(tmp_path / "plan").feasible
     costs = Plan.load(tmp_path / "plan").policies().set_index("policy")["net_present_cost_usd"]
