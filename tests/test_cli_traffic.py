@@ -57,6 +57,19 @@ def test_answers_as_json_are_json(tmp_path: Path, recorded: Path) -> None:
     assert {"check", "trace", "workload", "difference"} == set(fit["checks"][0])
 
 
+def test_a_trace_with_classes_is_replayed_as_these(tmp_path: Path) -> None:
+    trace = tmp_path / "mine.csv"
+    rows = [f"{second / 10},{name},900,50\n" for second, name in zip(range(900), ["chat", "voice"] * 450, strict=True)]
+    trace.write_text("arrival_s,class,prompt_tokens,output_tokens\n" + "".join(rows))
+    settings = ("--set", "alternatives={}", "--set", "warm_up=10 s", "--quiet", "--json")
+    done = command("run", "quickstart", "--trace", trace, *settings)
+    assert done.exit_code == 0, done.output
+    rows = [row for row in json.loads(done.stdout)["summary"] if row["metric"] == "requests_offered"]
+    assert {row["class"]: row["value"] for row in rows} == {"all": 800, "chat": 400, "voice": 400}
+    met = [row for row in json.loads(done.stdout)["summary"] if row["metric"] == "service_level_met_ttft_s"]
+    assert {row["class"] for row in met} == {"chat", "voice"}
+
+
 def test_a_trace_without_a_class_is_replayed_as_any(tmp_path: Path, recorded: Path) -> None:
     trace = tmp_path / "trace.parquet"
     assert command("import", "trace", recorded, "--format", "azure", "-o", trace).exit_code == 0

@@ -29,6 +29,7 @@ SLACK_TOKENS = 64
 CLOSE_ENOUGH = 0.04
 """KS distance of the contexts at which a description is not refined any more."""
 
+_CORRELATED = 0.1
 _DROP = 0.1
 _COMPACTABLE_TOKENS = 20_000.0
 _CALL_BANDS = np.array([2, 3, 9, 33])
@@ -99,6 +100,14 @@ def with_sessions(document: dict[str, Any], trace: Trace, steps: SessionSteps) -
         Its steps.
 
     """
+    grown = trace.prompt_tokens[steps.later] - (trace.prompt_tokens + trace.output_tokens)[steps.earlier]
+    rows = steps.later[grown > 0]
+    correlation = (
+        float(stats.spearmanr(grown[grown > 0], trace.output_tokens[rows]).statistic) if rows.size > 2 else 0.0
+    )
+    if abs(correlation) > _CORRELATED:
+        value = round(float(np.clip(correlation, -0.99, 0.99)), 3)
+        document = document | {"rank_correlation": {"value": value} | MEASURED}
     closest: tuple[float, dict[str, Any]] | None = None
     for changes in _descriptions(trace, steps):
         described = document | changes

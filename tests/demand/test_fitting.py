@@ -194,6 +194,9 @@ def test_sessions_that_resume_old_contexts_are_kinds_of_their_own(shared: Path) 
     _, spec = fitted(trace)
     assert spec.sessions is not None
     assert spec.sessions.other_kinds
+    assert spec.rank_correlation is not None
+    # over all 710 sessions 0.29
+    assert spec.rank_correlation.value == pytest.approx(0.29, abs=0.05)
     found = differences(trace, spec)
     assert found["KS of prompt tokens"] <= 0.05
     assert found["KS of output tokens"] <= 0.05
