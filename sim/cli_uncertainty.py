@@ -21,7 +21,7 @@ from sim.cli_execution import execution_options
               help="How ranges are read, by name or path: see `fleetcast show stated-ranges`.")  # fmt: skip
 @click.option("--method", type=click.Choice(["sobol", "latin_hypercube"]), default="sobol", show_default=True,
               help="How worlds fill the space.")  # fmt: skip
-@click.option("--replicates", type=click.IntRange(min=1), default=5, show_default=True, metavar="R",
+@click.option("--replicates", type=click.IntRange(min=1), default=4, show_default=True, metavar="R",
               help="Sets of requests with which every replica is simulated.")  # fmt: skip
 @click.option("--checks", type=click.IntRange(min=0), default=3, show_default=True, metavar="K",
               help="Worlds in which what replicas serve is simulated to check the response.")  # fmt: skip
@@ -63,21 +63,20 @@ def uncertainty_command(
         from sim.execution.store import Store
         from sim.planning.horizon import load_horizon
         from sim.planning.uncertainty.result import RUNS, check_place
-        from sim.planning.uncertainty.study import Settings, uncertainty
+        from sim.planning.uncertainty.study import uncertainty
         from sim.reporting.console import progress, show
         from sim.reporting.uncertainty_table import uncertainty_json, uncertainty_tables
 
         check_place(output.absolute())
         horizon = load_horizon(name, changes_of(changes))
-        settings = Settings(
-            samples, pairs, replicates, checks, seed, "sobol" if method == "sobol" else "latin_hypercube"
-        )
         tally = Tally()
         with make_executor(workers, cluster) as executor, progress(quiet) as told:
             store = Store(output / RUNS)
             found = uncertainty(
-                horizon, settings, ranges=ranges, executor=executor, store=store, progress=told, tally=tally
-            )
+                horizon, samples, pairs, replicates=replicates, checks=checks, seed=seed,
+                method="sobol" if method == "sobol" else "latin_hypercube",
+                ranges=ranges, executor=executor, store=store, progress=told, tally=tally,
+            )  # fmt: skip
         found.save(output)
         if as_json:
             print_json(uncertainty_json(found))

@@ -95,18 +95,17 @@ def decided_fleet(market: Market, plan: Decided, lead_months: IntArray, unserved
         budget_usd=np.full_like(market.budget_usd, np.inf),
         site_power_w=np.full_like(market.site_power_w, np.inf),
     )
-    program = build(free)
+    shortest = int(market.term_months.min())
+    limited = np.maximum(market.rent_limit, _committed(market, plan, shortest))
+    program = build(replace(free, rent_limit=limited))
     index = program.index
     least, most = np.zeros_like(program.most), program.most.copy()
     arriving = delivered(plan, market, lead_months)
     least[index["buy"]] = most[index["buy"]] = arriving
-    shortest = int(market.term_months.min())
     for term, length in enumerate(market.term_months):
         started = plan.contracts[:, term].astype(float)
         if int(length) > shortest:
             least[index["rent"][:, term]] = most[index["rent"][:, term]] = started
-    limited = np.maximum(market.rent_limit, _committed(market, plan, shortest))
-    program = build(replace(free, rent_limit=limited))
     # Contracts that the world does not offer any more are kept: they were signed.
     return _solved(program, least, np.maximum(most, least), unserved_price)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -175,8 +174,7 @@ def _latency(
     Accelerators that are in service and not needed take their part of the load of the streams on their kind.
     """
     horizon, market = world.horizon, planned.market
-    levers = horizon.levers
-    kept = ("quantisation" in levers, "batching" in levers, "prefix_caching" in levers)
+    levers, by_pace = horizon.levers, _by_pace(replicas)
     have = ours.fleet.owned * market.system_accelerators[:, None] + ours.fleet.rented
     used = np.einsum("hst,hs->ht", ours.fleet.replicas, market.replica_accelerators.astype(float))
     spread = np.where(used > 1e-9, np.maximum(1.0, have / np.maximum(used, 1e-9)), 1.0)
@@ -190,7 +188,7 @@ def _latency(
                 worst.setdefault(Asked(label_of(level), PLAN, stream.case, f"{month:%Y-%m}"), math.nan)
             for chip, name in enumerate(market.accelerators):
                 quickness = pace(horizon, name, month, levers)
-                replica = _slower(replicas, Service(stream.case, stream.model, *kept, False, quickness), name)
+                replica = _slower(by_pace.get((stream.case, stream.model, name), []), quickness)
                 if replica is None or count[chip, row, column] < 1e-6 or wanted[row, column] < 1e-9:
                     continue
                 utilisation = float(min(1.0, wanted[row, column] / served[row, column]))
@@ -200,17 +198,23 @@ def _latency(
     yield from worst.items()
 
 
-def _slower(
-    replicas: Mapping[tuple[Service, str], ReplicaInWorld], service: Service, hardware: str
-) -> ReplicaInWorld | None:
-    """Return a replica at the pace asked for or the next slower one, whose load the plan takes."""
-    same = {
-        each.pace: found for (each, name), found in replicas.items()
-        if name == hardware and dataclasses.replace(each, pace=service.pace) == service
-    }  # fmt: skip
-    if not same:
+_ByPace = dict[tuple[str, str, str], list[tuple[float, ReplicaInWorld]]]
+
+
+def _by_pace(replicas: Mapping[tuple[Service, str], ReplicaInWorld]) -> _ByPace:
+    """Return the replicas of uncompressed services by use case, model and accelerator, slowest steps first."""
+    found: _ByPace = {}
+    for (service, hardware), each in replicas.items():
+        if not service.compressed:
+            found.setdefault((service.case, service.model, hardware), []).append((service.pace, each))
+    return {key: sorted(each, key=lambda pair: pair[0]) for key, each in found.items()}
+
+
+def _slower(known: list[tuple[float, ReplicaInWorld]], quickness: float) -> ReplicaInWorld | None:
+    """Return the replica at a pace or the next slower one, whose load the plan takes; none where there is none."""
+    if not known:
         return None
-    return same[max((each for each in same if each <= service.pace), default=min(same))]
+    return next((each for pace, each in reversed(known) if pace <= quickness), known[0][1])
 
 
 def months_in_words(start_month: str, months: float) -> str:

@@ -89,6 +89,10 @@ class Response:
         self.table = table
         self.curves = {each.setup: each for each in curves}
         self._traces: dict[tuple[str, str, bool], Trace] = {}
+        self._paces: dict[tuple[Service, str], dict[float, Service]] = {}
+        for service, hardware in table.replicas:
+            plain = dataclasses.replace(service, pace=1.0)
+            self._paces.setdefault((plain, hardware), {})[service.pace] = service
         self._saturated: dict[Setup, tuple[float, RequestMix]] = {}
         simulated = SimulatedCapacities(horizon)
         for setup in self.curves:
@@ -113,8 +117,7 @@ class Response:
         changes: dict[Setup, _Stretch | None] = {}
         found: dict[tuple[Service, str], Coefficient] = {}
         inside: dict[tuple[Service, str], ReplicaInWorld] = {}
-        for service, hardware in self._asked(world):
-            nearest = self._nearest(service, hardware)
+        for service, nearest, hardware in self._asked(world):
             base = self.table.replicas[nearest, hardware]
             found[service, hardware] = NOTHING
             if not base.accelerators:
@@ -132,21 +135,13 @@ class Response:
                     found[service, hardware], inside[service, hardware] = answer
         return CapacityTable(found, self._means(world)), inside
 
-    def _asked(self, world: World) -> Iterable[tuple[Service, str]]:
-        """Yield everything of the plan's table at the paces of a world."""
-        plain = dict.fromkeys((dataclasses.replace(service, pace=1.0), name) for service, name in self.table.replicas)
-        by_name = {name: paces(world.horizon, name) for _, name in plain}
-        for service, name in plain:
+    def _asked(self, world: World) -> Iterable[tuple[Service, Service, str]]:
+        """Yield everything of the plan's table at the paces of a world, and at the nearest pace that the plan knows."""
+        by_name = {name: paces(world.horizon, name) for name in dict.fromkeys(name for _, name in self._paces)}
+        for (plain, name), known in self._paces.items():
             for pace in by_name[name]:
-                yield dataclasses.replace(service, pace=pace), name
-
-    def _nearest(self, service: Service, hardware: str) -> Service:
-        """Return the service at the pace of the plan's table that is nearest."""
-        known = [
-            each for each, name in self.table.replicas
-            if name == hardware and dataclasses.replace(each, pace=service.pace) == service
-        ]  # fmt: skip
-        return min(known, key=lambda each: abs(math.log(each.pace / service.pace)))
+                nearest = min(known, key=lambda each, pace=pace: abs(math.log(each / pace)))  # type: ignore[misc]
+                yield dataclasses.replace(plain, pace=pace), known[nearest], name
 
     def _answer(
         self, world: World, service: Service, nearest: Service, base: Coefficient, curve: Curve, change: _Stretch

@@ -52,8 +52,8 @@ class Settings:
     pairs: int = 128
     """Pairs of worlds for Sobol indices; 0 for none."""
 
-    replicates: int = 5
-    """Sets of requests with which every coefficient is simulated."""
+    replicates: int = 4
+    """Sets of requests with which every replica is simulated."""
 
     checks: int = 3
     """Worlds in which the response is compared with simulations."""
@@ -67,8 +67,13 @@ class Settings:
 
 def uncertainty(
     horizon: Horizon | str,
-    settings: Settings | None = None,
+    samples: int = Settings.samples,
+    pairs: int = Settings.pairs,
     *,
+    replicates: int = Settings.replicates,
+    checks: int = Settings.checks,
+    seed: int = Settings.seed,
+    method: Method = Settings.method,
     ranges: str = DEFAULT_RANGES,
     executor: Executor | None = None,
     store: Store | None = None,
@@ -85,8 +90,18 @@ def uncertainty(
     ----------
     horizon : Horizon or str
         What is planned.
-    settings : Settings, optional
-        How many worlds, and from which seed.
+    samples : int
+        Worlds that are drawn.
+    pairs : int
+        Pairs of worlds for Sobol indices, evaluated once more for every group; 0 for none.
+    replicates : int
+        Sets of requests with which every replica is simulated.
+    checks : int
+        Worlds in which what replicas serve is simulated to check the response.
+    seed : int
+        Seed of everything that is drawn.
+    method : str
+        `sobol` or `latin_hypercube`.
     ranges : str
         Document that says how ranges are read, by name or path.
     executor : Executor, optional
@@ -104,7 +119,7 @@ def uncertainty(
         A horizon or ranges that are missing or invalid, a horizon that cannot be planned, or SALib is not installed.
 
     """
-    chosen = settings or Settings()
+    chosen = Settings(samples, pairs, replicates, checks, seed, method)
     tell = progress or (lambda _what, _done: None)
     if chosen.pairs:
         require_salib()

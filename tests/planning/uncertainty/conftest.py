@@ -11,11 +11,11 @@ from sim.execution.executor import InProcess
 from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.uncertainty.inputs import Input
 from sim.planning.uncertainty.result import Uncertainty
-from sim.planning.uncertainty.study import Settings, uncertainty
+from sim.planning.uncertainty.study import uncertainty
 from sim.specs.library import default_library
 from sim.specs.uncertainty import UncertaintySpec
 
-SMALL = Settings(samples=24, pairs=2, replicates=2, checks=1, seed=3)
+SAMPLES, PAIRS = 24, 2
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,9 @@ def few_ranges(ranges: UncertaintySpec, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def study(horizon: Horizon, few_ranges: Path) -> Uncertainty:
-    return uncertainty(horizon, SMALL, ranges=str(few_ranges), executor=InProcess())
+    return uncertainty(
+        horizon, SAMPLES, PAIRS, replicates=2, checks=1, seed=3, ranges=str(few_ranges), executor=InProcess()
+    )
 
 
 MakeInput = Callable[..., Input]

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,10 @@ from sim.planning.evaluation import evaluate
 from sim.planning.horizon import Horizon
 from sim.planning.uncertainty.assembly import MOVES_NOTHING
 from sim.planning.uncertainty.result import MANIFEST, RUNS, Uncertainty, check_place
-from sim.planning.uncertainty.study import Settings, uncertainty
+from sim.planning.uncertainty.study import uncertainty
 from sim.planning.uncertainty.tables import TABLES, columns_markdown
 from sim.planning.uncertainty.tasks import horizon_text, read_horizon
-from tests.planning.uncertainty.conftest import SMALL
+from tests.planning.uncertainty.conftest import PAIRS, SAMPLES
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -52,7 +53,7 @@ def test_fans_rise_and_regret_is_never_negative(study: Uncertainty) -> None:
         assert known.is_monotonic_increasing
     worlds = study.table("samples")
     regret = worlds[worlds["metric"] == "regret_usd"]["value"]
-    assert len(regret) == SMALL.samples
+    assert len(regret) == SAMPLES
     assert (regret >= -1e-3).all()
     shares = worlds[worlds["metric"].isin(["unserved_share", "api_share"])]["value"]
     assert shares.between(-1e-9, 1.0 + 1e-9).all()
@@ -70,7 +71,7 @@ def test_fans_are_the_quantiles_of_the_samples(study: Uncertainty) -> None:
 def test_draws_are_within_their_ranges_and_every_drawn_input_has_one(study: Uncertainty) -> None:
     inputs, draws = study.inputs(drawn=True), study.table("draws")
     assert set(draws["input"]) == set(inputs["input"])
-    assert len(draws) == SMALL.samples * len(inputs)
+    assert len(draws) == SAMPLES * len(inputs)
     below = draws.merge(inputs[["input", "low", "high"]], on="input")
     inside = below["value"].between(below["low"] - 1e-9, below["high"] + 1e-9).mean()
     assert 0.7 < inside < 0.95
@@ -103,8 +104,8 @@ def test_noise_and_inputs_share_the_variance(study: Uncertainty) -> None:
 
 
 def test_too_few_worlds_are_flagged_and_said(study: Uncertainty) -> None:
-    assert any(each.startswith(f"few_samples: {SMALL.samples} worlds") for each in study.flags)
-    assert any(each.startswith(f"few_pairs: {SMALL.pairs} pairs") for each in study.flags)
+    assert any(each.startswith(f"few_samples: {SAMPLES} worlds") for each in study.flags)
+    assert any(each.startswith(f"few_pairs: {PAIRS} pairs") for each in study.flags)
     assert not study.fans("net_present_cost_usd", "best")["enough"].any()
 
 
@@ -144,17 +145,17 @@ def test_a_worker_with_other_files_refuses(horizon: Horizon) -> None:
 def test_two_workers_give_the_same_bytes_and_what_is_finished_is_not_run_again(
     horizon: Horizon, few_ranges: Path, tmp_path: Path
 ) -> None:
-    few = Settings(samples=12, pairs=0, replicates=1, checks=0, seed=3)
-    uncertainty(horizon, few, ranges=str(few_ranges), executor=InProcess()).save(tmp_path / "one")
+    few: dict[str, Any] = {"samples": 12, "pairs": 0, "replicates": 1, "checks": 0, "ranges": str(few_ranges)}
+    uncertainty(horizon, **few, executor=InProcess()).save(tmp_path / "one")
     store, first, second = Store(tmp_path / "two" / RUNS), Tally(), Tally()
     with LocalProcesses(2) as executor:
-        found = uncertainty(horizon, few, ranges=str(few_ranges), executor=executor, store=store, tally=first)
+        found = uncertainty(horizon, **few, executor=executor, store=store, tally=first)
     found.save(tmp_path / "two")
     one = contents(tmp_path / "one")
     assert set(one) == {MANIFEST, *(f"{name}.parquet" for name in TABLES)}
     assert contents(tmp_path / "two") == one
     assert (first.skipped, first.ran > 5) == (0, True)
-    again = uncertainty(horizon, few, ranges=str(few_ranges), executor=InProcess(), store=store, tally=second)
+    again = uncertainty(horizon, **few, executor=InProcess(), store=store, tally=second)
     assert (second.skipped, second.ran) == (first.ran, 0)
     again.save(tmp_path / "two")
     assert contents(tmp_path / "two") == one
