@@ -1,7 +1,7 @@
 """Write what follows from the code and the last fit; run by `make docs`.
 
-These are docs/fields.md, measured.md, the generated part of validation.md with its pictures, quickstart.svg, and the
-coverage of the shipped serving stacks.
+These are docs/fields.md, measured.md, the generated part of validation.md with its pictures, quickstart.svg, the
+columns of uncertainty.md, and the coverage of the shipped serving stacks.
 
 The page of traffic_checks.py is written too where the recorded traces lie beside the checkout.
 """
@@ -22,6 +22,7 @@ from sim.fidelity.validation import validate
 from sim.fidelity.validation_page import BY_ACCELERATOR, PARITY, stored_errors, validation_section, with_section
 from sim.reporting.error_picture import error_picture
 from sim.reporting.parity import parity_picture
+from sim.planning.uncertainty.tables import columns_markdown
 from sim.reporting.terminal import result_picture
 from sim.results.tables import fields_markdown
 
@@ -44,6 +45,9 @@ def main() -> None:
     (DOCS / "fields.md").write_text(fields_markdown(), encoding="utf-8")
     if TRACES.is_dir():
         (DOCS / "traffic_checks.md").write_text(traffic_checks.page(TRACES), encoding="utf-8")
+    page = DOCS / "uncertainty.md"
+    written, heading, _ = page.read_text(encoding="utf-8").partition("## Columns\n")
+    page.write_text(f"{written}{heading}\n{columns_markdown()}", encoding="utf-8")
     picture = result_picture(sim.simulate(sim.load("quickstart")), PICTURE_COMMAND)
     (DOCS / "quickstart.svg").write_text(picture, encoding="utf-8")
 

@@ -113,7 +113,8 @@ class UncertaintySpec(Document):
     """What a request that nothing serves costs, over the cheapest rent that would serve it [1]."""
 
     quantile_tolerance: Sourced[PositiveFraction]
-    """Widest interval of a quantile over the distance from P10 to P90 at which samples are called enough [1]."""
+    """Widest interval of a quantile over the distance from P10 to P90 at which samples are called enough [1]; on the
+    logarithm of numbers that exceed 0."""
 
     index_tolerance: Sourced[PositiveFraction]
     """Widest half-interval of a Sobol index at which its samples are called enough [1]."""

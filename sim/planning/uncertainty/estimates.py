@@ -35,17 +35,16 @@ class Fan:
     def enough(self, tolerance: float) -> bool:
         """Return whether every interval is there, and narrow against the distance from P10 to P90.
 
-        Quantiles that are infinite, or all alike, need nothing more than an interval.
+        Both are on the logarithm of numbers that exceed 0, whose spread is a factor. Quantiles that are infinite, or all
+        alike, need nothing more than an interval.
         """
-        spread = self.values[-1] - self.values[0]
-        for value, low, high in zip(self.values, self.lows, self.highs, strict=True):
-            if math.isnan(low) or math.isnan(high):
-                return False
-            if not math.isfinite(value) or not math.isfinite(spread) or spread <= 0.0:
-                continue
-            if not high - low <= tolerance * spread:
-                return False
-        return True
+        ends = np.array([*self.values, *self.lows, *self.highs])
+        if np.isnan(ends).any():
+            return False
+        values, lows, highs = (np.log(ends) if (ends > 0.0).all() else ends).reshape(3, -1)
+        spread = float(values[-1] - values[0]) if np.isfinite(values[[0, -1]]).all() else 0.0
+        known = np.isfinite(values)
+        return spread <= 0.0 or bool((highs[known] - lows[known] <= tolerance * spread).all())
 
 
 def fan(values: npt.ArrayLike) -> Fan:

@@ -59,6 +59,12 @@ def test_few_worlds_are_not_enough_and_many_are() -> None:
     assert not fan(scores[:10]).enough(10.0)
 
 
+def test_the_spread_of_positive_numbers_is_a_factor() -> None:
+    scores = np.random.default_rng(4).standard_normal(1500)
+    assert fan(scores).enough(0.2) == fan(np.exp(3.0 * scores)).enough(0.2) == fan(np.exp(scores) * 1e6).enough(0.2)
+    assert not fan(np.exp(3.0 * scores) - 1.0).enough(0.2)
+
+
 def test_what_never_happens_and_what_is_always_alike_need_no_narrow_interval() -> None:
     assert fan([math.inf] * 100).enough(0.01)
     assert fan([7.0] * 100).enough(0.01)

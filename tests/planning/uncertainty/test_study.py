@@ -37,6 +37,11 @@ def test_every_table_has_the_columns_of_its_list(study: Uncertainty) -> None:
     assert set(study.table("fans")["study_id"]) == {"enterprise-2027"}
 
 
+def test_the_page_has_the_list_of_columns_as_it_is() -> None:
+    page = Path(__file__).parents[3] / "docs" / "uncertainty.md"
+    assert page.read_text(encoding="utf-8").endswith(f"## Columns\n\n{columns_markdown()}"), "run `make docs`"
+
+
 def test_as_planned_is_the_plan_of_the_horizon(horizon: Horizon, study: Uncertainty) -> None:
     table = SimulatedCapacities(horizon).table()
     best = evaluate(horizon, table, whole=False).net_present_cost_usd
