@@ -35,8 +35,8 @@ class Fan:
     def enough(self, tolerance: float) -> bool:
         """Return whether every interval is there, and narrow against the distance from P10 to P90.
 
-        Both are on the logarithm of numbers that exceed 0, whose spread is a factor. Quantiles that are infinite, or all
-        alike, need nothing more than an interval.
+        Both are on the logarithm of numbers that exceed 0, whose spread is a factor. Quantiles that are infinite, or
+        all alike, need nothing more than an interval.
         """
         ends = np.array([*self.values, *self.lows, *self.highs])
         if np.isnan(ends).any():
