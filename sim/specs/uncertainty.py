@@ -110,7 +110,8 @@ class UncertaintySpec(Document):
     """What moves together; only numbers of one group may."""
 
     unserved_price: Sourced[PositiveNumber]
-    """What a request that nothing serves costs, over the cheapest rent that would serve it [1]."""
+    """What demand costs that nothing serves in one representative hour, over the rent by the shortest term that would
+    serve it that month [1]."""
 
     quantile_tolerance: Sourced[PositiveFraction]
     """Widest interval of a quantile over the distance from P10 to P90 at which samples are called enough [1]; on the

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from sim.planning.uncertainty.study import Settings
 
 MOVES_NOTHING = "drawn, and moves no number of the study"
+MOST_WHOLE = 0.1
+"""Distance of the plan from its fractions beyond which it is flagged [1]."""
+
 MOST_OFF = 0.2
 """Median distance of the response from simulation beyond which it is flagged [1]."""
 
@@ -60,6 +63,7 @@ def assembled(
     checks: Sequence[Sequence[Mapping[str, Any]]],
     plan: Evaluation,
     settings: Settings,
+    fingerprints: Mapping[str, str],
 ) -> Uncertainty:
     """Return the study of evaluated worlds."""
     name = horizon.spec.name
@@ -84,6 +88,13 @@ def assembled(
         larger = np.maximum(response["simulated_per_s"], response["response_per_s"])
         distances = (response["simulated_per_s"] - response["response_per_s"]).abs() / larger
     flags = _flags(asked, fans, enough, headlines, indices, spec, settings)
+    fractions = float(parts["base"][0][_place(asked, "net_present_cost_usd", BEST)])
+    if plan.net_present_cost_usd > (1.0 + MOST_WHOLE) * fractions:
+        more = plan.net_present_cost_usd / fractions - 1.0
+        flags.append(
+            f"fractions_matter: at the horizon's own numbers whole systems cost {more:.0%} more than fractions of them, by which "
+            "the best fleets of all worlds are counted"
+        )
     if distances is not None and float(distances.median()) > MOST_OFF:
         flags.append(f"response_off: the median distance from simulation is {float(distances.median()):.0%}")
     manifest = {
@@ -94,11 +105,11 @@ def assembled(
         "settings": {each: getattr(settings, each) for each in sorted(settings.__dataclass_fields__)},
         "drawn": len(worlds.inputs),
         "not_drawn": sum(not each.drawn for each in inputs),
-        "fingerprints": dict(horizon.fingerprints),
+        "fingerprints": dict(horizon.fingerprints) | dict(fingerprints),
         "changed": {".".join(map(str, place)): True for place in horizon.raw.changed},
         "plan": {
             "net_present_cost_usd": plan.net_present_cost_usd,
-            "fractions_net_present_cost_usd": float(parts["base"][0][_place(asked, "net_present_cost_usd", BEST)]),
+            "fractions_net_present_cost_usd": fractions,
             "gap": plan.fleet.gap,
         },
         "response": None if distances is None else {

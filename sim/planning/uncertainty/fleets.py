@@ -65,7 +65,7 @@ def cheapest_fleet(market: Market, unserved_price: float) -> WorldFleet:
     market : Market
         The world's demand, capacity, prices and limits.
     unserved_price : float
-        Price of unserved demand over the cheapest rent that would serve it [1].
+        Price of demand unserved in one representative hour, over the rent that would serve it that month [1].
 
     """
     program = build(market)
@@ -140,11 +140,13 @@ def _committed(market: Market, plan: Decided, shortest: int) -> FloatArray:
 
 
 def unserved_usd(market: Market, price: float) -> FloatArray:
-    """Return what leaving 1 request/s unserved for a month costs, shape (S, T) [USD].
+    """Return what leaving 1 request/s unserved in one representative hour of a month costs, shape (S, T) [USD].
 
-    The stated multiple of the cheapest rent that would serve it that month, else of the dearest of all.
+    The stated multiple of the cheapest rent of the shortest term that would serve it for that whole month, for that is
+    what serving its busiest hour takes; where nothing can be rented so, of the dearest rent or API of all.
     """
-    rent = np.nanmin(np.where(np.isnan(market.rent_usd), np.inf, market.rent_usd), axis=1)
+    terms = market.rent_usd[:, market.term_months == market.term_months.min()]
+    rent = np.where(np.isnan(terms), np.inf, terms).min(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         each = rent[:, None, :] * market.replica_accelerators[:, :, None] / market.capacity_per_s
     each = np.where((market.capacity_per_s > 0.0) & np.isfinite(each), each, np.inf).min(axis=0)
@@ -158,7 +160,7 @@ def _solved(program: Program, least: FloatArray, most: FloatArray, unserved_pric
     """Return the cheapest fleet between some bounds; every demand row has a variable for what is unserved."""
     market, index = program.market, program.index
     shape = market.demand_per_s.shape
-    usd = np.broadcast_to(unserved_usd(market, unserved_price)[:, :, None] / shape[2], shape)
+    usd = np.broadcast_to(unserved_usd(market, unserved_price)[:, :, None], shape)
     rows = np.flatnonzero(np.isfinite(program.lower))
     # Rows are scaled: what is unserved counts in them as what is left to an API does.
     weights = np.asarray(program.constraints[rows, index["api"].ravel()]).ravel()

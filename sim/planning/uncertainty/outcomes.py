@@ -56,7 +56,7 @@ def outcomes(world: World, response: Response, plan: Decided, unserved_price: fl
     plan : Decided
         What was decided.
     unserved_price : float
-        Price of unserved demand over the cheapest rent that would serve it [1].
+        Price of demand unserved in one representative hour, over the rent that would serve it that month [1].
 
     """
     table, replicas = response.capacities(world)

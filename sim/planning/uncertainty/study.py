@@ -163,7 +163,8 @@ def uncertainty(
             ],
         )  # fmt: skip
     tell("done", 1.0)
-    return assembled(given, found.spec, inputs, worlds, evaluated, [value for value, _ in checked], plan, chosen)
+    simulated = [value for value, _ in checked]
+    return assembled(given, spec, inputs, worlds, evaluated, simulated, plan, chosen, found.fingerprints)
 
 
 def _planned(horizon: Horizon, table: Any) -> Evaluation:

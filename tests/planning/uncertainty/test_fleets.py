@@ -24,7 +24,7 @@ def test_what_nothing_serves_is_left_at_the_stated_price(market: Callable[..., M
     given = market(capacity_per_s=np.zeros((2, 1, 3)), api_usd=np.full((1, 3, 2), np.nan))
     found = cheapest_fleet(given, PRICE)
     assert found.unserved_per_s == pytest.approx(given.demand_per_s)
-    usd = unserved_usd(given, PRICE)[:, :, None] / 2
+    usd = unserved_usd(given, PRICE)[:, :, None]
     assert found.penalty_usd == pytest.approx((given.demand_per_s * usd).sum(axis=(0, 2)))
     assert found.net_present_cost_usd == pytest.approx(float(found.penalty_usd @ given.discount[:3]))
 
@@ -40,8 +40,8 @@ def test_a_budget_that_pays_no_api_leaves_demand_unserved_and_still_has_an_answe
 
 
 def test_the_price_of_unserved_demand_is_a_multiple_of_the_cheapest_rent(market: Callable[..., Market]) -> None:
-    # 12 USD a month for an accelerator that serves 5 requests/s.
-    assert unserved_usd(market(), PRICE) == pytest.approx(np.full((1, 3), PRICE * 12.0 / 5.0))
+    # 20 USD by the month for an accelerator that serves 5 requests/s; 12 in a longer contract.
+    assert unserved_usd(market(), PRICE) == pytest.approx(np.full((1, 3), PRICE * 20.0 / 5.0))
 
 
 @pytest.mark.parametrize("seed", range(12))
