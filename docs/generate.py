@@ -20,9 +20,9 @@ from sim.fidelity.measured_page import measured_page
 from sim.fidelity.points import read_points
 from sim.fidelity.validation import validate
 from sim.fidelity.validation_page import BY_ACCELERATOR, PARITY, stored_errors, validation_section, with_section
+from sim.planning.uncertainty.tables import columns_markdown
 from sim.reporting.error_picture import error_picture
 from sim.reporting.parity import parity_picture
-from sim.planning.uncertainty.tables import columns_markdown
 from sim.reporting.terminal import result_picture
 from sim.results.tables import fields_markdown
 

@@ -16,10 +16,11 @@ from sim.planning.horizon import Horizon
 from sim.planning.uncertainty.design import Design
 from sim.planning.uncertainty.distributions import FloatArray
 from sim.planning.uncertainty.estimates import QUANTILES, Fan, fan
+from sim.planning.uncertainty.flags import Shares, few_pairs, few_samples, fractions_matter, response_off
 from sim.planning.uncertainty.inputs import REPLICATE, Input
 from sim.planning.uncertainty.outcomes import ALL, BEST, PLAN, WORLD, Asked
 from sim.planning.uncertainty.result import Uncertainty
-from sim.planning.uncertainty.sensitivity import Bar, Index, sobol_indices, tornado
+from sim.planning.uncertainty.sensitivity import Bar, sobol_indices, tornado
 from sim.planning.uncertainty.tables import arrow
 from sim.specs.uncertainty import UncertaintySpec
 from sim.version import __version__
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
     from sim.planning.uncertainty.study import Settings
 
 MOVES_NOTHING = "drawn, and moves no number of the study"
-MOST_WHOLE = 0.1
-"""Distance of the plan from its fractions beyond which it is flagged [1]."""
-
-MOST_OFF = 0.2
-"""Median distance of the response from simulation beyond which it is flagged [1]."""
-
 _LAST_MONTH = {
     ("cost_usd", BEST), ("cost_usd", PLAN), ("accelerators", BEST), ("usd_per_unit", WORLD), ("demand_per_s", WORLD),
 }  # fmt: skip
@@ -87,16 +82,7 @@ def assembled(
     if len(response):
         larger = np.maximum(response["simulated_per_s"], response["response_per_s"])
         distances = (response["simulated_per_s"] - response["response_per_s"]).abs() / larger
-    flags = _flags(asked, fans, enough, headlines, indices, spec, settings)
     fractions = float(parts["base"][0][_place(asked, "net_present_cost_usd", BEST)])
-    if plan.net_present_cost_usd > (1.0 + MOST_WHOLE) * fractions:
-        more = plan.net_present_cost_usd / fractions - 1.0
-        flags.append(
-            f"fractions_matter: at the horizon's own numbers whole systems cost {more:.0%} more than fractions of them, by which "
-            "the best fleets of all worlds are counted"
-        )
-    if distances is not None and float(distances.median()) > MOST_OFF:
-        flags.append(f"response_off: the median distance from simulation is {float(distances.median()):.0%}")
     manifest = {
         "study_id": name,
         "start": f"{horizon.spec.start:%Y-%m}",
@@ -116,7 +102,12 @@ def assembled(
             "replicas": int(distances.size), "median": float(distances.median()),
             "p90": float(distances.quantile(0.9)), "largest": float(distances.max()),
         },
-        "flags": flags,
+        "flags": [
+            *few_samples(asked, fans, enough, headlines, spec, settings),
+            *few_pairs(asked, headlines, indices, spec, settings),
+            *fractions_matter(plan.net_present_cost_usd, fractions),
+            *response_off(None if distances is None else float(distances.median())),
+        ],
     }  # fmt: skip
     return Uncertainty(tables, manifest)
 
@@ -145,19 +136,9 @@ def _scaled(metric: str, columns: Sequence[FloatArray], horizon: Horizon) -> tup
     return "plain", list(columns)
 
 
-@dataclass(frozen=True, eq=False)
-class _Shares:
-    """Indices of one headline number."""
-
-    place: int
-    scale: str
-    variance: float
-    indices: tuple[Index, ...]
-
-
 def _indices(
     evaluated: Evaluated, worlds: Design, headlines: Sequence[int], horizon: Horizon, settings: Settings
-) -> list[_Shares]:
+) -> list[Shares]:
     if not settings.pairs:
         return []
     parts, found = evaluated.parts, []
@@ -170,7 +151,7 @@ def _indices(
         known = np.concatenate(columns[:2])
         known = known[np.isfinite(known)]
         variance = float(known.var()) if known.size else math.nan
-        found.append(_Shares(place, scale, variance, sobol_indices(columns[0], columns[1], mixed, seed)))
+        found.append(Shares(place, scale, variance, sobol_indices(columns[0], columns[1], mixed, seed)))
     return found
 
 
@@ -258,7 +239,7 @@ def _tornado(
 
 
 def _sobol(
-    name: str, asked: Sequence[Asked], shares: Sequence[_Shares], spec: UncertaintySpec, settings: Settings
+    name: str, asked: Sequence[Asked], shares: Sequence[Shares], spec: UncertaintySpec, settings: Settings
 ) -> pd.DataFrame:
     rows = []
     for each in shares:
@@ -280,7 +261,7 @@ def _sobol(
 def _noise(
     name: str,
     asked: Sequence[Asked],
-    shares: Sequence[_Shares],
+    shares: Sequence[Shares],
     parts: Mapping[str, FloatArray],
     horizon: Horizon,
 ) -> pd.DataFrame:
@@ -306,42 +287,3 @@ def _response(name: str, checks: Sequence[Sequence[Mapping[str, Any]]]) -> pd.Da
     columns = ["study_id", "sample", "class", "model", "compressed", "pace", "accelerator"]
     columns += ["response_per_s", "simulated_per_s"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _flags(
-    asked: Sequence[Asked],
-    fans: Sequence[Fan],
-    enough: Sequence[bool],
-    headlines: Sequence[int],
-    shares: Sequence[_Shares],
-    spec: UncertaintySpec,
-    settings: Settings,
-) -> list[str]:
-    """Return in words where there were too few worlds."""
-    flags = []
-    wide = [place for place in headlines if not enough[place] and fans[place].samples]
-    if wide:
-        flags.append(
-            f"few_samples: {settings.samples} worlds leave {len(wide)} of {len(headlines)} headline numbers with "
-            f"quantiles whose intervals exceed {spec.quantile_tolerance.value:.0%} of the distance from P10 to P90: "
-            + _listed(asked, wide)
-        )
-    unsure = [
-        each.place
-        for each in shares
-        if any(half > spec.index_tolerance.value for one in each.indices for half in (one.first_half, one.total_half))
-    ]
-    if unsure:
-        flags.append(
-            f"few_pairs: {settings.pairs} pairs of worlds leave {len(unsure)} of {len(headlines)} headline numbers "
-            f"with Sobol indices that are not known to within {spec.index_tolerance.value:g}: " + _listed(asked, unsure)
-        )
-    return flags
-
-
-def _listed(asked: Sequence[Asked], places: Sequence[int]) -> str:
-    words = [
-        " ".join(part for part in (asked[place].metric, asked[place].fleet, asked[place].class_name) if part != ALL)
-        for place in places
-    ]
-    return ", ".join(words)
