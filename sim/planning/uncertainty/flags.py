@@ -1,4 +1,4 @@
-"""What of a study is not to be trusted, in words: too few worlds, fractions of large systems, a response that is off."""
+"""What of a study is not to be trusted: too few worlds, fractions of large systems, a response that is off."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon
 from sim.planning.uncertainty.distributions import FloatArray, quantile
 from sim.specs.errors import InputError, Problem
-from sim.specs.horizon import PathSpec
+from sim.specs.horizon import PathSpec, RecordSpec
 from sim.specs.serving_stack import EFFICIENCIES, BandClass, BandSpec
 from sim.specs.spec import Sourced
 from sim.specs.uncertainty import QUANTILE_SHAPES, RangeSpec, ShapeName, UncertaintySpec
@@ -117,7 +117,7 @@ def find_inputs(horizon: Horizon, spec: UncertaintySpec, replicates: int = 1) ->
         name = ".".join(map(str, place))
         if isinstance(thing, BandSpec):
             found += _bands(horizon, place, thing)
-        elif isinstance(thing, Sourced) and (thing.low is not None or thing.high is not None):
+        elif isinstance(thing, Sourced | RecordSpec) and (thing.low is not None or thing.high is not None):
             found += _number(place, thing)
         else:
             given = next((each for each in spec.ranges if _matches(name, each.paths)), None)
@@ -168,7 +168,7 @@ def _walk(place: Place, thing: Any) -> Iterator[tuple[Place, Any]]:
             yield from _walk((*place, position), each)
 
 
-def _number(place: Place, thing: Sourced[Any]) -> Iterator[Input]:
+def _number(place: Place, thing: Sourced[Any] | RecordSpec) -> Iterator[Input]:
     """Yield a number or a date with its range; dates count as days."""
     numbers = [thing.value if end is None else end for end in (thing.low, thing.value, thing.high)]
     kind: Kind = "whole" if isinstance(thing.value, int) else "number"
@@ -288,7 +288,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _bounds(place: Place, thing: Sourced[Any], value: float) -> tuple[float, float]:
+def _bounds(place: Place, thing: Sourced[Any] | RecordSpec, value: float) -> tuple[float, float]:
     """Return what a field may hold, from the limits of its type; efficiencies do not exceed 1."""
     least, most = -math.inf, math.inf
     for limit in type(thing).model_fields["value"].metadata:
@@ -301,7 +301,7 @@ def _bounds(place: Place, thing: Sourced[Any], value: float) -> tuple[float, flo
     return least, most
 
 
-def _unit(thing: Sourced[Any]) -> str:
+def _unit(thing: Sourced[Any] | RecordSpec) -> str:
     return next(
         (each.si_unit for each in type(thing).model_fields["value"].metadata if isinstance(each, Dimension)), "1"
     )
