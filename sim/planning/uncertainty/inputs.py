@@ -170,7 +170,7 @@ def _walk(place: Place, thing: Any) -> Iterator[tuple[Place, Any]]:
 
 def _number(place: Place, thing: Sourced[Any] | RecordSpec) -> Iterator[Input]:
     """Yield a number or a date with its range; dates count as days."""
-    numbers = [thing.value if end is None else end for end in (thing.low, thing.value, thing.high)]
+    numbers: list[Any] = [thing.value if end is None else end for end in (thing.low, thing.value, thing.high)]
     kind: Kind = "whole" if isinstance(thing.value, int) else "number"
     unit = _unit(thing)
     if isinstance(thing.value, datetime.date):
