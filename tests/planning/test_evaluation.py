@@ -2,12 +2,14 @@ import datetime
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sim.planning.capacities import CapacityTable, Service
 from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.evaluation import Evaluation, evaluate
 from sim.planning.horizon import Horizon, load_horizon
+from sim.planning.rehearsal import rehearse
 
 day = datetime.date
 
@@ -78,6 +80,19 @@ def test_replicas_that_serve_more_never_cost_more(
         for factor in (1.0, 1.25)
     )
     assert 0.75 * before < after < before
+
+
+@pytest.mark.parametrize("seed", [77, 78])
+def test_the_fleets_keep_their_levels_for_requests_that_nobody_planned_with(
+    horizon: Horizon, capacities: CapacityTable, evaluation: Evaluation, seed: int
+) -> None:
+    """Fresh requests in every month and hour: no interval lies above its limit, and nearly all values below."""
+    simulated = SimulatedCapacities(horizon)
+    planned, fleet = evaluation.planned, evaluation.fleet
+    levels = [each.level for each in rehearse(simulated, capacities, planned, fleet, planned.hours, seed)]
+    assert len(levels) >= 3 * 5 * 3
+    assert not any(level.surely_missed for level in levels)
+    assert np.mean([level.met for level in levels]) > 0.95
 
 
 def test_one_accelerator_alone_can_be_scaled(capacities: CapacityTable) -> None:
