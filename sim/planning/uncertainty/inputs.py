@@ -17,7 +17,8 @@ from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon
 from sim.planning.uncertainty.distributions import FloatArray, quantile
 from sim.specs.errors import InputError, Problem
-from sim.specs.horizon import PathSpec, RecordSpec
+from sim.specs.horizon import PathSpec
+from sim.specs.records import RecordSpec
 from sim.specs.serving_stack import EFFICIENCIES, BandClass, BandSpec
 from sim.specs.spec import Sourced
 from sim.specs.uncertainty import QUANTILE_SHAPES, RangeSpec, ShapeName, UncertaintySpec
