@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.demand.trace import Trace
+from sim.engine.arrivals import arrivals_of
 from sim.engine.compiled_engine import CompiledEngine
-from sim.engine.events import arrivals_of
 from sim.engine.simpy_engine import Router, SimpyEngine
 from sim.serving.deployment import LONGEST_SPAN, Deployment, pool_records
 from sim.serving.routing import routing_state
@@ -172,7 +172,9 @@ def request_records(trace: Trace) -> NDArray[np.void]:
     records = np.zeros(trace.requests, REQUEST)
     for column in ("arrival_ns", "prompt_tokens", "cached_tokens", "output_tokens", "class_index"):
         records[column] = getattr(trace, column)
-    for column in ("admitted_ns", "first_token_ns", "finished_ns", "replica", "first_child", "next_sibling"):
+    for column in ("admitted_ns", "first_token_ns", "finished_ns"):
+        records[column] = -1
+    for column in ("replica", "first_child", "next_sibling", "previous"):
         records[column] = -1
     if trace.follows is not None and trace.gap_ns is not None:
         records["gap_ns"] = trace.gap_ns

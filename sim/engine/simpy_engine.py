@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import simpy
+from numpy.typing import NDArray
+from simpy.core import StopSimulation
 from simpy.events import Event
 
-from sim.engine.events import Arrivals, arrive, end_span, next_arrival_ns, peek_arrival
+from sim.engine.arrivals import EMPTIED, Arrivals, next_arrival_ns, next_timer_ns, peek_arrival
+from sim.engine.events import arrive, end_span, lose_patience
 from sim.serving.replica import close
-from sim.serving.routing import RoutingState
-from sim.serving.state import NEVER, FleetState
+from sim.serving.routing import RoutingState, refresh
+from sim.serving.state import NEVER, TRANSFERRED, FleetState
 
-_ARRIVALS = 0
-_FIRST_BOUNDARY = 1
+_STOP, _REFRESH, _TIMERS, _ARRIVALS, _FIRST_BOUNDARY = range(5)
 
 
 @dataclass(frozen=True)
@@ -85,48 +88,112 @@ class SimpyEngine:
         self._arrivals = arrivals
         self._router = router
         self._env = simpy.Environment(initial_time=0)
+        self._until = 0
         self._due = [NEVER] * len(fleet.replicas)
         self._arrival_due = NEVER
+        self._timer_due = NEVER
         self._boundaries = [self._boundary_action(index) for index in range(len(fleet.replicas))]
         self.events = 0
-        """Arrivals and step boundaries processed so far."""
-        self._schedule_arrival(next_arrival_ns(fleet, arrivals))
+        """Arrivals, step boundaries and impatient clients processed so far."""
+        if routing.signal[1] != NEVER:
+            _Instant(self._env, int(routing.signal[1]), _REFRESH, self._refresh)
 
-    def advance(self, until_ns: int) -> None:
-        """Process every event before an instant [ns]."""
+    def advance(self, until_ns: int) -> int:
+        """Process every event before an instant [ns], or until a draining replica is empty; return when that is [ns].
+
+        In the second case events of the same instant may still be to come.
+        """
         if until_ns > self._env.now:
-            self._env.run(until=until_ns)
+            self._arrivals.position[EMPTIED] = 0
+            self._schedule_arrival()
+            self._schedule_timer()
+            self._until = until_ns
+            _Instant(self._env, until_ns - int(self._env.now), _STOP, self._stop)
+            self._env.run()
+        return int(self._env.now)
+
+    def _stop(self, _: Event) -> None:
+        """End the call of `advance`; the end of an earlier call that stopped before it finds itself out of date."""
+        if self._env.now == self._until:
+            raise StopSimulation(None)
+
+    def notice(self, index: int) -> None:
+        """Take note that control has changed a replica."""
+        self._schedule_boundary(index)
 
     def close(self, now_ns: int) -> None:
         """Account for what is still running when the simulation stops [ns]."""
         for index in range(len(self._fleet.replicas)):
             close(self._fleet, index, now_ns)
 
-    def _schedule_arrival(self, due_ns: int) -> None:
+    def _refresh(self, _: Event) -> None:
+        refresh(self._fleet, self._routing)
+        _Instant(self._env, int(self._routing.signal[1]) - int(self._env.now), _REFRESH, self._refresh)
+
+    def _schedule_arrival(self) -> None:
         """Schedule the next arrival; one scheduled earlier for another time finds itself out of date."""
+        due_ns = int(next_arrival_ns(self._fleet, self._arrivals))
         if due_ns != self._arrival_due:
             self._arrival_due = due_ns
             if due_ns != NEVER:
                 _Instant(self._env, due_ns - int(self._env.now), _ARRIVALS, self._arrive)
 
+    def _schedule_timer(self) -> None:
+        """Schedule the next client that may lose patience, in the same way."""
+        due_ns = int(next_timer_ns(self._arrivals))
+        if due_ns != self._timer_due:
+            self._timer_due = due_ns
+            if due_ns != NEVER:
+                _Instant(self._env, due_ns - int(self._env.now), _TIMERS, self._lose_patience)
+
+    def _schedule_boundary(self, index: int) -> None:
+        """Schedule a replica's boundary, in the same way."""
+        due_ns = int(self._fleet.replicas[index]["end_ns"])
+        if due_ns != self._due[index]:
+            self._due[index] = due_ns
+            if due_ns != NEVER:
+                delay = due_ns - int(self._env.now)
+                _Instant(self._env, delay, _FIRST_BOUNDARY + index, self._boundaries[index])
+
+    def _after(self, index: int) -> None:
+        """Count an event and schedule what it has changed."""
+        self.events += 1
+        if index >= 0:
+            self._schedule_boundary(index)
+        self._schedule_arrival()
+        self._schedule_timer()
+        if self._arrivals.position[EMPTIED] > 0:
+            raise StopSimulation(None)
+
     def _arrive(self, _: Event) -> None:
         now_ns = int(self._env.now)
-        if self._arrival_due != now_ns:
-            return
-        next_ns = now_ns
-        while next_ns == now_ns:
+        if self._arrival_due == now_ns:
+            self._arrival_due = NEVER
             chosen = -1 if self._router is None else self._choose_with(self._router)
-            index, due_ns, next_ns = arrive(self._fleet, self._routing, self._arrivals, now_ns, chosen)
-            self._schedule_boundary(index, due_ns)
-            self.events += 1
-        self._arrival_due = NEVER
-        self._schedule_arrival(next_ns)
+            self._after(arrive(self._fleet, self._routing, self._arrivals, now_ns, chosen))
+
+    def _lose_patience(self, _: Event) -> None:
+        now_ns = int(self._env.now)
+        if self._timer_due == now_ns:
+            self._timer_due = NEVER
+            self._after(lose_patience(self._fleet, self._routing, self._arrivals, now_ns))
+
+    def _boundary_action(self, index: int) -> Callable[[Event], None]:
+        def act(_: Event) -> None:
+            if self._due[index] == self._env.now:
+                self._due[index] = NEVER
+                end_span(self._fleet, self._routing, self._arrivals, index)
+                self._after(index)
+
+        return act
 
     def _choose_with(self, router: Router) -> int:
         request = int(peek_arrival(self._fleet, self._arrivals))
         record = self._fleet.requests[request]
         class_index = int(record["class_index"])
-        members = self._routing.members[class_index][: self._routing.counts[class_index]]
+        members = self._members_for(class_index, bool(record["stage"] & TRANSFERRED))
+        if not len(members):
+            return -1
         replicas = self._fleet.replicas
         views = [
             ReplicaView(
@@ -149,21 +216,11 @@ class SimpyEngine:
             raise ValueError(f"the router chose replica {chosen!r}; it was shown {[int(i) for i in members]}")
         return int(chosen)
 
-    def _schedule_boundary(self, index: int, due_ns: int) -> None:
-        """Schedule a replica's boundary; one scheduled earlier for another time finds itself out of date."""
-        if due_ns != self._due[index]:
-            self._due[index] = due_ns
-            if due_ns != NEVER:
-                delay = due_ns - int(self._env.now)
-                _Instant(self._env, delay, _FIRST_BOUNDARY + index, self._boundaries[index])
-
-    def _boundary_action(self, index: int) -> Callable[[Event], None]:
-        def act(_: Event) -> None:
-            if self._due[index] == self._env.now:
-                self._due[index] = NEVER
-                self.events += 1
-                due_ns, arrival_ns = end_span(self._fleet, self._routing, self._arrivals, index)
-                self._schedule_boundary(index, due_ns)
-                self._schedule_arrival(arrival_ns)
-
-        return act
+    def _members_for(self, class_index: int, transferred: bool) -> NDArray[np.int64]:
+        """Return the replicas that a router may choose: of the first tier that has any up."""
+        routing = self._routing
+        rows = [row for row in routing.rows[class_index] if row >= 0]
+        if transferred and routing.decode_rows[class_index] >= 0:
+            rows = [routing.decode_rows[class_index]]
+        up = [row for row in rows if routing.counts[row] > 0]
+        return routing.members[up[0]][: routing.counts[up[0]]] if up else routing.members[0][:0]

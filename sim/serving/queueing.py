@@ -1,19 +1,20 @@
 """Who waits, who is next, and who has to go: queues by priority, first come first served within one.
 
-A lower number goes first. A request that does not fit holds up all behind it, those of lower priority too; running
-sequences of lower priority give way to it, the newest of the lowest priority first.
+A lower number goes first; within a priority requests with deadlines go by them. A request that does not fit holds up
+all behind it, those of lower priority too; running sequences of lower priority give way to it, the newest of the
+lowest priority first.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from sim.serving.compilation import compiled, compiled_apart
+from sim.serving.compilation import compiled_apart, compiled_inside
 from sim.serving.state import FleetState
 from sim.serving.timeline import account_waiting
 
 
-@compiled
+@compiled_inside
 def first_level(fleet: FleetState, index: int) -> int:
     """Return the highest priority that has a waiting request; the number of priorities when nobody waits."""
     for level in range(fleet.queues.shape[1]):
@@ -22,7 +23,7 @@ def first_level(fleet: FleetState, index: int) -> int:
     return fleet.queues.shape[1]
 
 
-@compiled
+@compiled_inside
 def lowest_running_level(fleet: FleetState, index: int) -> int:
     """Return the lowest priority that has a running sequence; -1 when nothing runs."""
     for level in range(fleet.queues.shape[1] - 1, -1, -1):
@@ -31,47 +32,76 @@ def lowest_running_level(fleet: FleetState, index: int) -> int:
     return -1
 
 
-@compiled
+@compiled_inside
 def push_back(fleet: FleetState, index: int, request: int, now_ns: int) -> None:
-    """Put a request behind the others of its priority."""
+    """Put a request behind the others of its priority that are due before it, which without deadlines are all."""
     replica = fleet.replicas[index]
     account_waiting(fleet, replica, now_ns)
     queue = fleet.queues[index, fleet.requests[request]["priority"]]
-    fleet.requests[request]["next"] = -1
-    if queue["head"] < 0:
-        queue["head"] = request
-    else:
-        fleet.requests[queue["tail"]]["next"] = request
-    queue["tail"] = request
+    before = queue["tail"]
+    if len(fleet.deadlines) > 0:
+        while before >= 0 and fleet.deadlines[before] > fleet.deadlines[request]:
+            before = fleet.requests[before]["previous"]
+    _insert(fleet, queue, request, before)
     replica["waiting"] += 1
+    replica["waiting_tokens"] += fleet.requests[request]["prompt_tokens"]
 
 
-@compiled
+@compiled_inside
 def push_front(fleet: FleetState, index: int, request: int, now_ns: int) -> None:
     """Put a request before the others of its priority."""
     replica = fleet.replicas[index]
     account_waiting(fleet, replica, now_ns)
-    queue = fleet.queues[index, fleet.requests[request]["priority"]]
-    fleet.requests[request]["next"] = queue["head"]
-    if queue["head"] < 0:
-        queue["tail"] = request
-    queue["head"] = request
+    _insert(fleet, fleet.queues[index, fleet.requests[request]["priority"]], request, -1)
     replica["waiting"] += 1
+    replica["waiting_tokens"] += fleet.requests[request]["prompt_tokens"]
 
 
-@compiled
-def pop_front(fleet: FleetState, index: int, level: int, now_ns: int) -> int:
-    """Take the first waiting request of a priority, which must have one."""
+@compiled_inside
+def _insert(fleet: FleetState, queue: np.void, request: int, before: int) -> None:
+    """Put a request behind another one of a queue, at its head when that is -1."""
+    after = queue["head"] if before < 0 else fleet.requests[before]["next"]
+    fleet.requests[request]["previous"] = before
+    fleet.requests[request]["next"] = after
+    if before < 0:
+        queue["head"] = request
+    else:
+        fleet.requests[before]["next"] = request
+    if after < 0:
+        queue["tail"] = request
+    else:
+        fleet.requests[after]["previous"] = request
+
+
+@compiled_inside
+def remove_waiting(fleet: FleetState, index: int, request: int, now_ns: int) -> None:
+    """Take a waiting request out of its queue, wherever it stands."""
     replica = fleet.replicas[index]
     account_waiting(fleet, replica, now_ns)
-    queue = fleet.queues[index, level]
-    request = queue["head"]
-    queue["head"] = fleet.requests[request]["next"]
+    record = fleet.requests[request]
+    queue = fleet.queues[index, record["priority"]]
+    before, after = record["previous"], record["next"]
+    if before < 0:
+        queue["head"] = after
+    else:
+        fleet.requests[before]["next"] = after
+    if after < 0:
+        queue["tail"] = before
+    else:
+        fleet.requests[after]["previous"] = before
     replica["waiting"] -= 1
+    replica["waiting_tokens"] -= record["prompt_tokens"]
+
+
+@compiled_inside
+def pop_front(fleet: FleetState, index: int, level: int, now_ns: int) -> int:
+    """Take the first waiting request of a priority, which must have one."""
+    request = fleet.queues[index, level]["head"]
+    remove_waiting(fleet, index, request, now_ns)
     return request
 
 
-@compiled
+@compiled_inside
 def ring_insert(fleet: FleetState, index: int, slot: int, level: int) -> None:
     """Put a slot into the prefill ring behind those of its own and of higher priorities."""
     replica = fleet.replicas[index]
@@ -88,22 +118,35 @@ def ring_insert(fleet: FleetState, index: int, slot: int, level: int) -> None:
 
 
 @compiled_apart
-def ring_remove_newest(fleet: FleetState, index: int, level: int) -> int:
-    """Take the newest prefilling slot of a priority out of the ring; -1 when none of it prefills."""
+def newest_prefilling(fleet: FleetState, index: int, level: int) -> int:
+    """Return the newest prefilling slot of a priority; -1 when none of it prefills."""
     replica = fleet.replicas[index]
     capacity = fleet.pools[replica["pool"]]["max_sequences"]
     for place in range(replica["prefilling"] - 1, -1, -1):
         slot = fleet.prefill_ring[index, (replica["prefill_head"] + place) % capacity]
         if fleet.requests[fleet.slots[index, slot]["request"]]["priority"] == level:
-            for later in range(place + 1, replica["prefilling"]):
-                moved = fleet.prefill_ring[index, (replica["prefill_head"] + later) % capacity]
-                fleet.prefill_ring[index, (replica["prefill_head"] + later - 1) % capacity] = moved
-            replica["prefilling"] -= 1
             return slot
     return -1
 
 
-@compiled
+@compiled_apart
+def ring_remove(fleet: FleetState, index: int, slot: int) -> bool:
+    """Take a slot out of the prefill ring; return whether it was there."""
+    replica = fleet.replicas[index]
+    capacity = fleet.pools[replica["pool"]]["max_sequences"]
+    found = False
+    for place in range(replica["prefilling"]):
+        each = fleet.prefill_ring[index, (replica["prefill_head"] + place) % capacity]
+        if found:
+            fleet.prefill_ring[index, (replica["prefill_head"] + place - 1) % capacity] = each
+        elif each == slot:
+            found = True
+    if found:
+        replica["prefilling"] -= 1
+    return found
+
+
+@compiled_inside
 def backlog_up_to(fleet: FleetState, index: int, level: int) -> int:
     """Return the tokens that admitted sequences of this and of higher priorities still have to prefill."""
     tokens = 0
@@ -112,7 +155,7 @@ def backlog_up_to(fleet: FleetState, index: int, level: int) -> int:
     return tokens
 
 
-@compiled
+@compiled_inside
 def link_newest(fleet: FleetState, index: int, slot: int, level: int) -> None:
     """Append a slot to the decoding slots of its priority."""
     queue = fleet.queues[index, level]
@@ -124,7 +167,7 @@ def link_newest(fleet: FleetState, index: int, slot: int, level: int) -> None:
     queue["newest"] = slot
 
 
-@compiled
+@compiled_inside
 def unlink(fleet: FleetState, index: int, entry: np.void, level: int) -> None:
     """Take a slot out of the decoding slots of its priority."""
     if entry["newer"] >= 0:

@@ -1,7 +1,11 @@
 """Routers: which replica a request goes to. They see queues, never the length of an answer.
 
-A router sees the replicas of the pools that serve the request's class. Ties go to the replica that comes first in
-the fleet. The randomised router receives its draws with the trace, so every engine and fleet sees the same ones.
+A router sees the replicas of the pools that serve the request's class and that are up, tier by tier: the second tier
+when the best of the first has as many requests as a stated threshold. Ties go to the replica that comes first in the
+fleet. The randomised router receives its draws with the trace, so every engine and fleet sees the same ones.
+
+What a router knows of a replica is either its present state or, with a signal interval, the state at the last refresh
+and what it has itself sent there since.
 """
 
 from __future__ import annotations
@@ -11,79 +15,171 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.serving.compilation import compiled
-from sim.serving.state import NEVER, FleetState
+from sim.serving.compilation import compiled, compiled_inside, compiled_where
+from sim.serving.state import NEVER, NOWHERE, TRANSFERRED, FleetState
 
-ROUND_ROBIN, LEAST_OUTSTANDING, POWER_OF_TWO = 0, 1, 2
+ROUND_ROBIN, LEAST_OUTSTANDING, POWER_OF_TWO, LEAST_KV, PREFIX_AFFINITY = 0, 1, 2, 3, 4
 """Codes of the built-in routers."""
 
-ROUTERS = {"round_robin": ROUND_ROBIN, "least_outstanding": LEAST_OUTSTANDING, "power_of_two": POWER_OF_TWO}
+ROUTERS = {
+    "round_robin": ROUND_ROBIN,
+    "least_outstanding": LEAST_OUTSTANDING,
+    "power_of_two": POWER_OF_TWO,
+    "least_kv": LEAST_KV,
+    "prefix_affinity": PREFIX_AFFINITY,
+}
 """Name in a scenario -> code."""
+
+_COMPARING = (LEAST_OUTSTANDING, LEAST_KV, PREFIX_AFFINITY)
 
 
 class RoutingState(NamedTuple):
-    """What a built-in router remembers."""
+    """What a built-in router remembers. A row is a set of replicas among which it chooses."""
 
     kind: int
     """Code of the router."""
 
+    rows: NDArray[np.int64]
+    """Row of each tier of each class, -1 behind the last, shape (classes, tiers)."""
+
+    decode_rows: NDArray[np.int64]
+    """Row to which prefilled requests of each class go, -1 where their own replica decodes, shape (classes,)."""
+
+    thresholds: NDArray[np.int64]
+    """Outstanding requests of the best replica at which the next tier is tried, by class, shape (classes,)."""
+
+    endpoints: NDArray[np.int64]
+    """External endpoint behind the last tier of each class, -1 when none, shape (classes,)."""
+
+    candidates: NDArray[np.int64]
+    """Replicas of each row whether up or not, padded with -1, shape (rows, R)."""
+
     members: NDArray[np.int64]
-    """Replicas that serve each class, padded with -1, shape (classes, R)."""
+    """Replicas of each row that are up, padded with -1, shape (rows, R)."""
 
     counts: NDArray[np.int64]
-    """How many replicas serve each class, shape (classes,)."""
+    """How many replicas of each row are up, shape (rows,)."""
 
     cursor: NDArray[np.int64]
-    """Next turn of each class in round robin, shape (classes,)."""
+    """Next turn of each row in round robin, shape (rows,)."""
 
-    set_of_class: NDArray[np.int64]
-    """Which tournament a class takes part in; classes served by the same replicas share one, shape (classes,)."""
+    tree_of_row: NDArray[np.int64]
+    """Which tournament a row takes part in; rows of the same replicas share one, shape (rows,)."""
 
     tournaments: NDArray[np.int64]
-    """Fewest outstanding requests as tournament trees over all replicas, shape (sets, 2 leaves): leaf i is replica i,
-    NEVER where it is no member; an inner node is the smaller of its two children."""
+    """Smallest load as tournament trees over all replicas, shape (trees, 2 leaves): leaf i is replica i, NEVER where
+    it is no member or not up; an inner node is the smaller of its two children."""
+
+    up: NDArray[np.int64]
+    """1 for replicas that take requests, shape (R,)."""
+
+    seen: NDArray[np.int64]
+    """Load of each replica as the router knows it, shape (R,)."""
+
+    signal: NDArray[np.int64]
+    """Interval between two looks at the replicas, 0 for always, and the next look [ns], shape (2,)."""
 
     draws: NDArray[np.float64]
     """Two uniform draws in [0, 1) per request for power of two choices, shape (n, 2); (0, 2) when unused."""
 
+    session_homes: NDArray[np.int32]
+    """Replica that served each session last, -1 at first, shape (sessions,)."""
+
+    group_homes: NDArray[np.int32]
+    """The same for each shared text, shape (groups,)."""
+
+    load_guard: int
+    """How many more requests than the least loaded replica a home may have."""
+
 
 def routing_state(
-    router: str, members: list[list[int]], replicas: int, draws: NDArray[np.float64] | None = None
+    router: str,
+    members: list[list[int]],
+    replicas: int,
+    draws: NDArray[np.float64] | None = None,
+    *,
+    rows: NDArray[np.int64] | None = None,
+    decode_rows: NDArray[np.int64] | None = None,
+    thresholds: NDArray[np.int64] | None = None,
+    endpoints: NDArray[np.int64] | None = None,
+    signal_interval_ns: int = 0,
+    prefixes: NDArray[np.void] | None = None,
+    load_guard: int = 0,
 ) -> RoutingState:
-    """Return the state of a built-in router at time 0.
+    """Return the state of a built-in router at time 0, all replicas up.
 
     Parameters
     ----------
     router : str
         A key of `ROUTERS`.
     members : list of list of int
-        Replicas that serve each class.
+        Replicas of each row; without `rows` there is one row for each class.
     replicas : int
         Replicas in the fleet.
     draws : ndarray of float, shape (n, 2), optional
         Uniform draws, needed by power of two choices.
+    rows, decode_rows, thresholds, endpoints : ndarray of int, optional
+        See `RoutingState`; without them each class has one tier, decodes where it prefills, and never spills over.
+    signal_interval_ns : int
+        Age that the router's picture of the replicas may reach [ns].
+    prefixes : ndarray of PREFIX, shape (n,), optional
+        Sessions and shared texts of the requests, needed by prefix affinity.
+    load_guard : int
+        How many more requests than the least loaded replica the home of a prefix may have.
 
     """
+    classes = len(members) if rows is None else len(rows)
     table = np.full((len(members), replicas), -1, np.int64)
-    for row, replicas_of_class in zip(table, members, strict=True):
-        row[: len(replicas_of_class)] = replicas_of_class
+    for row, replicas_of_row in zip(table, members, strict=True):
+        row[: len(replicas_of_row)] = replicas_of_row
     kind = ROUTERS[router]
-    sets = list(dict.fromkeys(map(tuple, members))) if kind == LEAST_OUTSTANDING else []
+    sets = list(dict.fromkeys(map(tuple, members))) if kind in _COMPARING else []
     leaves = 1 << max(0, replicas - 1).bit_length()
-    tournaments = np.full((len(sets), 2 * leaves), NEVER, np.int64)
-    for tree, indices in zip(tournaments, sets, strict=True):
-        tree[leaves + np.array(indices)] = 0
-        for node in range(leaves - 1, 0, -1):
-            tree[node] = min(tree[2 * node], tree[2 * node + 1])
-    return RoutingState(
+    known = kind == PREFIX_AFFINITY and prefixes is not None and len(prefixes) > 0
+    state = RoutingState(
         kind=kind,
-        members=table,
+        rows=np.arange(classes, dtype=np.int64)[:, None] if rows is None else rows,
+        decode_rows=np.full(classes, -1, np.int64) if decode_rows is None else decode_rows,
+        thresholds=np.full(classes, NEVER, np.int64) if thresholds is None else thresholds,
+        endpoints=np.full(classes, -1, np.int64) if endpoints is None else endpoints,
+        candidates=table,
+        members=table.copy(),
         counts=np.array([len(row) for row in members], np.int64),
         cursor=np.zeros(len(members), np.int64),
-        set_of_class=np.array([sets.index(tuple(row)) for row in members] if sets else [], np.int64),
-        tournaments=tournaments,
+        tree_of_row=np.array([sets.index(tuple(row)) for row in members] if sets else [], np.int64),
+        tournaments=np.full((len(sets), 2 * leaves), NEVER, np.int64),
+        up=np.ones(replicas, np.int64),
+        seen=np.zeros(replicas, np.int64),
+        signal=np.array([signal_interval_ns, signal_interval_ns or NEVER], np.int64),
         draws=np.zeros((0, 2)) if draws is None else draws,
+        session_homes=np.full(_numbers(prefixes, "session") if known else 0, -1, np.int32),
+        group_homes=np.full(_numbers(prefixes, "group") if known else 0, -1, np.int32),
+        load_guard=load_guard,
     )
+    put_up(state)
+    return state
+
+
+def _numbers(prefixes: NDArray[np.void] | None, column: str) -> int:
+    return 0 if prefixes is None else int(prefixes[column].max(initial=-1)) + 1
+
+
+def put_up(routing: RoutingState) -> None:
+    """Let the router choose among the replicas that `routing.up` says are up, and no others."""
+    for row in range(len(routing.counts)):
+        candidates = routing.candidates[row][routing.candidates[row] >= 0]
+        up = candidates[routing.up[candidates] > 0]
+        routing.members[row] = -1
+        routing.members[row, : len(up)] = up
+        routing.counts[row] = len(up)
+        routing.cursor[row] = routing.cursor[row] % len(up) if len(up) else 0
+        if len(routing.tree_of_row):
+            tree = routing.tournaments[routing.tree_of_row[row]]
+            leaves = len(tree) // 2
+            tree[leaves:] = NEVER
+            tree[leaves + up] = routing.seen[up]
+            for node in range(leaves - 1, 0, -1):
+                tree[node] = min(tree[2 * node], tree[2 * node + 1])
 
 
 @compiled
@@ -114,31 +210,123 @@ def first_winner(tree: NDArray[np.int64]) -> int:
 
 @compiled
 def choose_replica(fleet: FleetState, routing: RoutingState, request: int) -> int:
-    """Return the replica for a request."""
+    """Return the replica for a request; NOWHERE when none is up, NOWHERE - 1 - e for external endpoint e."""
     class_index = fleet.requests[request]["class_index"]
-    members = routing.members[class_index]
-    count = routing.counts[class_index]
+    if fleet.requests[request]["stage"] & TRANSFERRED and routing.decode_rows[class_index] >= 0:
+        row = routing.decode_rows[class_index]
+        return _choose_in_row(fleet, routing, request, row) if routing.counts[row] > 0 else NOWHERE
+    fallback = NOWHERE
+    for tier in range(routing.rows.shape[1]):
+        row = routing.rows[class_index, tier]
+        if row >= 0 and routing.counts[row] > 0:
+            chosen = _choose_in_row(fleet, routing, request, row)
+            if fleet.replicas[chosen]["outstanding"] < routing.thresholds[class_index]:
+                return chosen
+            if fallback == NOWHERE:
+                fallback = chosen
+    if routing.endpoints[class_index] >= 0:
+        return NOWHERE - 1 - routing.endpoints[class_index]
+    return fallback
+
+
+@compiled_inside
+def _choose_in_row(fleet: FleetState, routing: RoutingState, request: int, row: int) -> int:
+    """Return the replica of a row, which must have one, for a request."""
+    members = routing.members[row]
+    count = routing.counts[row]
     if routing.kind == ROUND_ROBIN:
-        turn = routing.cursor[class_index]
-        routing.cursor[class_index] = (turn + 1) % count
+        turn = routing.cursor[row]
+        routing.cursor[row] = (turn + 1) % count
         return members[turn]
-    if routing.kind == LEAST_OUTSTANDING:
-        return first_winner(routing.tournaments[routing.set_of_class[class_index]])
-    first = int(routing.draws[request, 0] * count)
-    second = int(routing.draws[request, 1] * (count - 1)) if count > 1 else 0
-    if count > 1 and second >= first:
-        second += 1
-    if fleet.replicas[members[second]]["outstanding"] < fleet.replicas[members[first]]["outstanding"]:
-        return members[second]
-    return members[first]
+    if routing.kind == POWER_OF_TWO:
+        first = int(routing.draws[request, 0] * count)
+        second = int(routing.draws[request, 1] * (count - 1)) if count > 1 else 0
+        if count > 1 and second >= first:
+            second += 1
+        if routing.seen[members[second]] < routing.seen[members[first]]:
+            return members[second]
+        return members[first]
+    tree = routing.tournaments[routing.tree_of_row[row]]
+    if routing.kind == PREFIX_AFFINITY:
+        home = _home(fleet, routing, request)
+        if home >= 0 and tree[len(tree) // 2 + home] <= tree[1] + routing.load_guard:
+            return home
+    return first_winner(tree)
+
+
+def _no_home(fleet: FleetState, routing: RoutingState, request: int) -> int:
+    return -1
+
+
+@compiled_where(0, "prefixes", _no_home)
+def _home(fleet: FleetState, routing: RoutingState, request: int) -> int:
+    """Return the replica that last served a request's session, or else its shared text; -1 when none did."""
+    prefix = fleet.prefixes[request]
+    if prefix["session"] >= 0 and routing.session_homes[prefix["session"]] >= 0:
+        return routing.session_homes[prefix["session"]]
+    return routing.group_homes[prefix["group"]] if prefix["group"] >= 0 else -1
+
+
+def _nowhere_at_home(fleet: FleetState, routing: RoutingState, request: int, index: int) -> None:
+    return None
+
+
+@compiled_where(0, "prefixes", _nowhere_at_home)
+def _make_home(fleet: FleetState, routing: RoutingState, request: int, index: int) -> None:
+    """Remember which replica serves a request's session and shared text."""
+    prefix = fleet.prefixes[request]
+    if prefix["session"] >= 0:
+        routing.session_homes[prefix["session"]] = index
+    if prefix["group"] >= 0:
+        routing.group_homes[prefix["group"]] = index
+
+
+@compiled_inside
+def note_sent(fleet: FleetState, routing: RoutingState, request: int, index: int) -> None:
+    """Tell the router that a request has gone to a replica."""
+    if routing.kind == PREFIX_AFFINITY:
+        _make_home(fleet, routing, request, index)
+    if routing.signal[0] > 0:
+        _see(routing, index, routing.seen[index] + _weight(fleet, routing, request))
+    else:
+        note_replica(fleet, routing, index)
+
+
+@compiled_inside
+def _weight(fleet: FleetState, routing: RoutingState, request: int) -> int:
+    """Return by how much a request loads the replica it goes to."""
+    return fleet.requests[request]["prompt_tokens"] if routing.kind == LEAST_KV else 1
 
 
 @compiled
 def note_replica(fleet: FleetState, routing: RoutingState, index: int) -> None:
-    """Tell the router that a replica's outstanding requests may have changed."""
-    if routing.kind != LEAST_OUTSTANDING:
-        return
+    """Tell the router that a replica's load may have changed; one that looks at intervals does not notice yet."""
+    if routing.signal[0] == 0 and routing.kind != ROUND_ROBIN:
+        _see(routing, index, _load(fleet, routing, index))
+
+
+@compiled
+def refresh(fleet: FleetState, routing: RoutingState) -> None:
+    """Let the router look at all replicas, and say when it looks again."""
+    for index in range(len(fleet.replicas)):
+        _see(routing, index, _load(fleet, routing, index))
+    routing.signal[1] += routing.signal[0]
+
+
+@compiled_inside
+def _load(fleet: FleetState, routing: RoutingState, index: int) -> int:
+    """Return the load of a replica: requests sent there and not finished, or their KV [tokens]."""
+    replica = fleet.replicas[index]
+    if routing.kind == LEAST_KV:
+        return replica["kv_used"] + replica["waiting_tokens"]
+    return replica["outstanding"]
+
+
+@compiled_inside
+def _see(routing: RoutingState, index: int, load: int) -> None:
+    """Write down the load of a replica."""
+    routing.seen[index] = load
     leaves = routing.tournaments.shape[1] // 2
-    for row in range(routing.tournaments.shape[0]):
-        if routing.tournaments[row, leaves + index] != NEVER:
-            update_tree(routing.tournaments[row], index, fleet.replicas[index]["outstanding"])
+    for tree in range(routing.tournaments.shape[0]):
+        if routing.tournaments[tree, leaves + index] != NEVER:
+            update_tree(routing.tournaments[tree], index, load)

@@ -6,7 +6,7 @@ the same functions run compiled, interpreted (`NUMBA_DISABLE_JIT=1`) and under a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,24 @@ FRACTION_BITS = 20
 FINISH, CROSSING = 0, 1
 """The two heaps of a replica: decode steps at which sequences finish, and at which they fill the window."""
 
-UNFINISHED, FINISHED, REJECTED = 0, 1, 2
+UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
 """Codes of `requests["outcome"]`."""
+
+TRANSFERRED, SWAPPED, CANCELLED, HELD, WATCHED = 1, 2, 4, 8, 16
+"""Bits of `requests["stage"]`: its KV comes with it, its KV waits in host memory, its client has given up, it waits for
+a replica to come up, its client's patience is running."""
+
+NOWHERE = -1
+"""Value of `requests["replica"]` while a request is at none; lower values are external endpoints."""
+
+RUNNING = -2
+"""Value of `requests["previous"]` while a request is in a batch; `next` is then its slot."""
+
+PARENT_FINISHED, HANDED_OVER, DROPPED = 0, 1, 2
+"""Why a request is in the list `leaving`: others follow it, another pool decodes it, its client has given up."""
+
+WHOLE, PREFILL_ONLY = 0, 1
+"""Codes of `pools["role"]`: answers whole requests, or prefills them for another pool."""
 
 REPLICA = np.dtype(
     [
@@ -36,6 +52,7 @@ REPLICA = np.dtype(
         ("decoding", np.int64),  # sequences that gain a token in each step
         ("prefilling", np.int64),  # sequences admitted and not yet decoding
         ("waiting", np.int64),
+        ("waiting_tokens", np.int64),  # prompt tokens of the waiting requests
         ("waiting_since_ns", np.int64),  # until when the waiting integral has been taken
         ("outstanding", np.int64),  # requests routed here and not finished
         ("context", np.int64),  # tokens that the decoding sequences attend to in the next step
@@ -49,6 +66,17 @@ REPLICA = np.dtype(
         ("crossing_size", np.int64),
         ("steps", np.int64),  # engine iterations done
         ("preemptions", np.int64),
+        ("busy_ns", np.int64),  # time with a step in progress, until the last boundary
+        ("cancelling", np.int64),  # running requests whose clients have given up
+        ("draining", np.int64),  # 1: takes no new requests, and goes when it is empty
+        ("extra_duration", np.int64),  # KV that the next step moves from or to host memory [2**-20 ns]
+        ("link_free_ns", np.int64),  # when the last KV transfer to another pool has left
+        ("cache_tokens", np.int64),  # KV of no running request that may be used again [tokens]
+        ("cache_newest", np.int64),  # entries that hold it as a list by last use, -1 when none
+        ("cache_oldest", np.int64),
+        ("host_tokens", np.int64),  # the same in host memory
+        ("host_newest", np.int64),
+        ("host_oldest", np.int64),
     ]
 )
 
@@ -75,6 +103,22 @@ POOL = np.dtype(
         ("window_duration", np.int64),  # per windowed context token and decode step [2**-20 ns]
         ("pair_duration", np.int64),  # per query-key pair of a prefill chunk [2**-20 ns]
         ("window_pair_duration", np.int64),
+        ("role", np.int64),
+        ("max_waiting", np.int64),  # requests that may wait at one replica; 0 without a limit
+        ("cache_block", np.int64),  # block of the prefix cache [tokens]; 0 without one
+        ("cache_capacity", np.int64),  # most tokens of no running request that are kept
+        ("host_capacity", np.int64),  # the same in host memory
+        ("host_duration", np.int64),  # per token moved between device and host memory [2**-20 ns]
+        ("swap", np.int64),  # 1: a preempted sequence keeps its KV in host memory
+        ("transfer_duration", np.int64),  # per token of KV sent to another pool [2**-20 ns]
+        ("transfer_latency_ns", np.int64),
+    ]
+)
+
+RESERVE = np.dtype(
+    [
+        ("slots", np.int64),  # kept free of this and of lower priorities
+        ("kv", np.int64),  # [tokens]
     ]
 )
 
@@ -88,6 +132,9 @@ SLOT = np.dtype(
         ("entered", np.int64),  # decode step at which decoding began
         ("older", np.int64),  # decoding slots of one priority as a list in order of admission
         ("newer", np.int64),
+        ("shared", np.int64),  # tokens that belong to entries of the prefix cache
+        ("session_entry", np.int64),  # entries in use, -1 when none
+        ("group_entry", np.int64),
     ]
 )
 
@@ -106,12 +153,38 @@ REQUEST = np.dtype(
         ("gap_ns", np.int64),  # time after the completion of the request that this one follows
         ("first_child", np.int32),  # requests that follow this one, as a list; -1 ends it
         ("next_sibling", np.int32),
-        ("next", np.int32),  # next in the waiting queue
+        ("next", np.int32),  # next in the waiting queue; the slot of a running request
+        ("previous", np.int32),  # previous in the waiting queue; RUNNING when in a batch
         ("replica", np.int32),
         ("preemptions", np.int32),
         ("class_index", np.int16),
+        ("retries", np.int16),
         ("priority", np.int8),  # 0 goes first
         ("outcome", np.int8),
+        ("stage", np.int8),
+        ("attempt", np.int8),  # times that its client has sent it again
+    ]
+)
+
+PREFIX = np.dtype(
+    [
+        ("session", np.int32),  # whose previous prompt and answer this prompt repeats; -1 when nobody's
+        ("group", np.int32),  # which shared text the prompt starts with; -1 when none
+        ("group_tokens", np.int32),  # its length
+        ("reusable", np.int32),  # most tokens of the prompt that a cache may hold
+    ]
+)
+
+ENTRY = np.dtype(
+    [
+        ("key", np.int64),  # whose prefix it is, see `sim.serving.prefix_cache`; -1 is nobody's
+        ("tokens", np.int64),  # in device memory
+        ("host_tokens", np.int64),  # behind them, in host memory
+        ("references", np.int64),  # running requests that use it
+        ("newer", np.int64),  # entries without references, by last use
+        ("older", np.int64),
+        ("host_newer", np.int64),
+        ("host_older", np.int64),
     ]
 )
 
@@ -124,6 +197,7 @@ TIMELINE = np.dtype(
         ("prefill_tokens", np.int64),
         ("decode_tokens", np.int64),
         ("arrivals", np.int64),
+        ("hit_tokens", np.int64),
     ]
 )
 
@@ -161,8 +235,27 @@ class FleetState(NamedTuple):
     requests: NDArray[np.void]
     """Request records in order of arrival, shape (n,), dtype REQUEST."""
 
-    completed: NDArray[np.int64]
-    """Requests with follow-ups that the last boundary finished, behind their number in place 0, shape (S + 1,)."""
+    leaving: NDArray[np.int64]
+    """What the last boundary let go and the engine must know, behind their number in place 0, shape (2 S + 1,):
+    four times the request, plus the reason."""
+
+    reserves: NDArray[np.void]
+    """What a request of each priority must leave free, shape (P, L), dtype RESERVE."""
+
+    deadlines: NDArray[np.int64]
+    """Latest finish by request [ns], by which requests of one priority are ordered; shape (n,), or (0,) when none."""
+
+    prefixes: NDArray[Any]
+    """What prompts repeat, shape (n,), dtype PREFIX; shape (0,), dtype int8, when no pool has a prefix cache."""
+
+    entries: NDArray[np.void]
+    """Entries of the prefix caches of all replicas, shape (E,), dtype ENTRY."""
+
+    entry_index: NDArray[np.int64]
+    """Hash table from replica and key to entry, shape (a power of two,), -1 where empty."""
+
+    free_entries: NDArray[np.int64]
+    """Unused entries, behind their number in place 0, shape (E + 1,)."""
 
     timeline: NDArray[np.void]
     """What happened per pool and interval, shape (P, I), dtype TIMELINE."""
@@ -179,6 +272,9 @@ def empty_fleet(
     requests: NDArray[np.void],
     intervals: int,
     interval_ns: int,
+    reserves: NDArray[np.void] | None = None,
+    deadlines: NDArray[np.int64] | None = None,
+    prefixes: NDArray[np.void] | None = None,
 ) -> FleetState:
     """Return the state of an idle fleet at time 0.
 
@@ -196,16 +292,26 @@ def empty_fleet(
         Timeline intervals to keep; what happens later is counted in the last one.
     interval_ns : int
         Length of one interval [ns].
+    reserves : ndarray of RESERVE, shape (P, L), optional
+        What each priority leaves free; nothing when omitted.
+    deadlines : ndarray of int, shape (n,), optional
+        Latest finish of each request [ns].
+    prefixes : ndarray of PREFIX, shape (n,), optional
+        What prompts repeat, needed by pools with a prefix cache.
 
     """
     count, slots = len(replica_pools), int(pools["max_sequences"].max())
     replicas = np.zeros(count, REPLICA)
     replicas["pool"] = replica_pools
     replicas["end_ns"] = NEVER
+    for end in ("cache_newest", "cache_oldest", "host_newest", "host_oldest"):
+        replicas[end] = -1
     levels = int(requests["priority"].max(initial=0)) + 1
     queues = np.zeros((count, levels), QUEUE)
     queues["head"] = queues["tail"] = queues["newest"] = -1
     replicas["free_slots"] = pools["max_sequences"][replica_pools]
+    cached = prefixes is not None and bool((pools["cache_block"] > 0).any())
+    entries = _most_entries(pools, replica_pools, prefixes) if cached and prefixes is not None else 0
     return FleetState(
         replicas=replicas,
         pools=pools,
@@ -217,7 +323,23 @@ def empty_fleet(
         prefill_ring=np.zeros((count, slots), np.int64),
         free_stack=np.tile(np.arange(slots, dtype=np.int64), (count, 1)),
         requests=requests,
-        completed=np.zeros(slots + 1, np.int64),
+        leaving=np.zeros(2 * slots + 1, np.int64),
+        reserves=np.zeros((len(pools), levels), RESERVE) if reserves is None else reserves,
+        deadlines=np.zeros(0, np.int64) if deadlines is None else deadlines,
+        prefixes=prefixes if cached and prefixes is not None else np.zeros(0, np.int8),
+        entries=np.zeros(entries, ENTRY),
+        entry_index=np.full(1 << (2 * entries).bit_length(), -1, np.int64),
+        free_entries=np.concatenate([[entries], np.arange(entries, dtype=np.int64)]),
         timeline=np.zeros((len(pools), intervals), TIMELINE),
         interval_ns=interval_ns,
     )
+
+
+def _most_entries(pools: NDArray[np.void], replica_pools: NDArray[np.int64], prefixes: NDArray[np.void]) -> int:
+    """Return how many entries the caches can ever hold: each has a block of its own, and a request to make it."""
+    made = 2 * len(prefixes)
+    blocks = 0
+    for pool in pools[replica_pools]:
+        if pool["cache_block"] > 0:
+            blocks += int((pool["kv_capacity"] + pool["host_capacity"]) // pool["cache_block"]) + 2
+    return min(made, blocks) + len(replica_pools)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.serving.compilation import compiled
+from sim.serving.compilation import compiled_inside
 from sim.serving.span import steps_within
 from sim.serving.state import FRACTION_BITS, NEVER, FleetState
 
 
-@compiled
+@compiled_inside
 def interval_of(fleet: FleetState, time_ns: int) -> int:
     """Return the timeline interval of an instant; what comes after the last one is counted in it."""
     return min(time_ns // fleet.interval_ns, fleet.timeline.shape[1] - 1)
 
 
-@compiled
+@compiled_inside
 def _interval_end(fleet: FleetState, interval: int) -> int:
     """Return the end of a timeline interval [ns]; the last one has none."""
     if interval >= fleet.timeline.shape[1] - 1:
@@ -27,7 +27,7 @@ def _interval_end(fleet: FleetState, interval: int) -> int:
     return (interval + 1) * fleet.interval_ns
 
 
-@compiled
+@compiled_inside
 def account_waiting(fleet: FleetState, replica: np.void, now_ns: int) -> None:
     """Add `waiting x time` since the last change of the queue, split at the timeline's intervals."""
     start = replica["waiting_since_ns"]
@@ -42,7 +42,7 @@ def account_waiting(fleet: FleetState, replica: np.void, now_ns: int) -> None:
         interval += 1
 
 
-@compiled
+@compiled_inside
 def account_span(fleet: FleetState, replica: np.void, until_ns: int) -> None:
     """Add the running span to the timeline: time exactly, tokens to the interval in which their step ends."""
     first, growth = replica["first_duration"], replica["duration_growth"]
@@ -74,7 +74,7 @@ def account_span(fleet: FleetState, replica: np.void, until_ns: int) -> None:
         interval += 1
 
 
-@compiled
+@compiled_inside
 def _kv_integral(replica: np.void, steps: int, elapsed: int) -> float:
     """Return the integral of KV use since the start of the span [token ns].
 
