@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sim.demand.trace import Trace
 from sim.engine.arrivals import Arrivals, arrivals_of
-from sim.engine.run import request_records
+from sim.engine.fleet_setup import request_records
 from sim.serving.routing import RoutingState, routing_state
 from sim.serving.state import FRACTION_BITS, POOL, FleetState, empty_fleet
 

@@ -7,8 +7,6 @@ sequences on their way to the pool that decodes them; at one instant they come i
 
 from __future__ import annotations
 
-import numpy as np
-
 from sim.engine.arrivals import (
     EMPTIED,
     HELD_FIRST,
@@ -143,7 +141,7 @@ def _end_attempt(fleet: FleetState, arrivals: Arrivals, request: int, outcome: i
         record["first_token_ns"] = -1
         record["attempt"] += 1
         record["retries"] += 1
-        send_at(arrivals, request, now_ns + np.int64(pause_ns))
+        send_at(arrivals, request, now_ns + int(pause_ns))
 
 
 def _nobody(fleet: FleetState, routing: RoutingState, arrivals: Arrivals, now_ns: int) -> int:
@@ -170,6 +168,12 @@ def lose_patience(fleet: FleetState, routing: RoutingState, arrivals: Arrivals, 
     else:
         record["stage"] |= CANCELLED  # on its way; noticed when it arrives
     return -1
+
+
+@compiled
+def end_patience(fleet: FleetState, routing: RoutingState, arrivals: Arrivals, now_ns: int) -> int:
+    """Do what `lose_patience` does, for an engine in Python."""
+    return lose_patience(fleet, routing, arrivals, now_ns)
 
 
 @compiled

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sim.demand.class_traffic import answers_told, scenario_trace
 from sim.demand.streams import stream
 from sim.demand.trace import Trace
+from sim.engine.mechanisms import mechanisms_of
 from sim.engine.run import RunPlan, longest_requests
 from sim.serving.deployment import LONGEST_SPAN, NANOSECONDS, Deployment, deploy
 from sim.specs.errors import InputError, Problem
@@ -133,6 +134,8 @@ def plan_run(prepared: Prepared, trace: Trace, replication: int, max_span: int =
         [index for index, pool in enumerate(spec.fleet) if name in scenario.classes_served(pool)]
         for name in trace.classes
     ]
+    arrivals_end_ns = _arrivals_end_ns(scenario, trace)
+    drain_ns = round(spec.drain * NANOSECONDS)
     plan = RunPlan(
         trace=trace,
         deployments=prepared.deployments,
@@ -140,10 +143,11 @@ def plan_run(prepared: Prepared, trace: Trace, replication: int, max_span: int =
         router=spec.router,
         priorities=[spec.traffic[name].priority for name in trace.classes],
         draws=_routing_draws(spec, trace, replication),
-        arrivals_end_ns=_arrivals_end_ns(scenario, trace),
-        drain_ns=round(spec.drain * NANOSECONDS),
+        arrivals_end_ns=arrivals_end_ns,
+        drain_ns=drain_ns,
         interval_ns=round(spec.timeline_interval * NANOSECONDS),
         max_span=max_span,
+        mechanisms=mechanisms_of(scenario, prepared.deployments, trace, replication, arrivals_end_ns + drain_ns),
     )
     if spec.warm_up * NANOSECONDS >= plan.arrivals_end_ns:
         message = f"the trace lasts {plan.arrivals_end_ns / NANOSECONDS:.0f} s, all of it warm-up"

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.demand.trace import Trace
-from sim.engine.arrivals import arrivals_of
+from sim.engine import fleet_setup
 from sim.engine.compiled_engine import CompiledEngine
+from sim.engine.fleet_setup import set_up
+from sim.engine.mechanisms import Mechanisms, no_mechanisms
+from sim.engine.operations import Operations
 from sim.engine.simpy_engine import Router, SimpyEngine
-from sim.serving.deployment import LONGEST_SPAN, Deployment, pool_records
-from sim.serving.routing import routing_state
-from sim.serving.state import REJECTED, REQUEST, UNFINISHED, FleetState, empty_fleet
+from sim.serving.deployment import LONGEST_SPAN, Deployment
+from sim.serving.state import NOWHERE, UNFINISHED, FleetState
 
 EngineName = Literal["auto", "simpy", "compiled"]
 ENGINES = ("auto", "simpy", "compiled")
@@ -59,6 +61,13 @@ class RunPlan:
     priorities: Sequence[int] = ()
     """Priority of each class of the trace, 0 goes first; none means one priority for all."""
 
+    mechanisms: Mechanisms | None = None
+    """Caches, limits, clients and control; none means that the fleet only serves."""
+
+    def all_mechanisms(self) -> Mechanisms:
+        """Return the mechanisms, those of a fleet that only serves where none are stated."""
+        return self.mechanisms or no_mechanisms(self.deployments, len(self.pools_of_class))
+
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -72,6 +81,12 @@ class RunOutcome:
 
     replica_pool: NDArray[np.int64]
     """Pool of each replica, shape (R,)."""
+
+    state_ns: NDArray[np.int64]
+    """Time of replicas by pool, timeline interval and state of `sim.engine.control` [ns], shape (P, I, 6)."""
+
+    slowdown: NDArray[np.float64]
+    """Mean factor on step times by power caps, by pool and timeline interval [1], shape (P, I)."""
 
     ended_ns: int
     """End of the run: the last finish, or the time at which it was stopped [ns]."""
@@ -108,8 +123,7 @@ def choose_engine(engine: EngineName, router: Router | None) -> tuple[str, str]:
 
 def longest_requests(plan: RunPlan) -> NDArray[np.int64]:
     """Return the longest prompt plus answer that every replica open to a class can hold [tokens], by class."""
-    limits = [[plan.deployments[pool].longest_request() for pool in pools] for pools in plan.pools_of_class]
-    return np.array([min(limit) for limit in limits], np.int64)
+    return fleet_setup.longest_requests(plan, plan.all_mechanisms())
 
 
 def run(
@@ -130,63 +144,39 @@ def run(
     name, reason = choose_engine(engine, router)
     if plan.max_span < 1:
         raise ValueError(f"max_span must be at least 1 step, not {plan.max_span}")
-    trace = plan.trace
-    requests = request_records(trace)
-    if plan.priorities:
-        requests["priority"] = np.array(plan.priorities, np.int8)[trace.class_index]
-    oversized = trace.prompt_tokens + trace.output_tokens > longest_requests(plan)[trace.class_index]
-    requests["outcome"][oversized] = REJECTED
-    own = np.flatnonzero((requests["arrival_ns"] >= 0) & ~oversized)
-    replica_pool = np.repeat(np.arange(len(plan.deployments)), [each.replicas for each in plan.deployments])
+    mechanisms = plan.all_mechanisms()
+    fleet, routing, arrivals, replica_pool = set_up(plan, mechanisms)
     stop_ns = plan.arrivals_end_ns + plan.drain_ns
-    pools, linear, sequence = pool_records(plan.deployments, plan.max_span)
-    fleet = empty_fleet(
-        pools, replica_pool, linear, sequence, requests, -(-stop_ns // plan.interval_ns) + 1, plan.interval_ns
-    )
-    members = [np.flatnonzero(np.isin(replica_pool, pools)).tolist() for pools in plan.pools_of_class]
-    routing = routing_state(plan.router, members, len(replica_pool), plan.draws)
-    arrivals = arrivals_of(requests, own, plan.arrivals_end_ns)
     mover: SimpyEngine | CompiledEngine
     if name == "compiled":
         mover = CompiledEngine(fleet, routing, arrivals)
     else:
         mover = SimpyEngine(fleet, routing, arrivals, router)
-    for step in range(1, _PROGRESS_STEPS + 1):
-        mover.advance(stop_ns * step // _PROGRESS_STEPS)
-        if progress is not None:
-            progress(step / _PROGRESS_STEPS)
+    operations = Operations(mechanisms, list(plan.deployments), replica_pool, fleet, routing, arrivals, mover)
+    operations.run_until(stop_ns, progress, _PROGRESS_STEPS)
     mover.close(stop_ns)
+    _cut_endpoints(fleet.requests, stop_ns)
+    ended_ns = _end_of_run(fleet.requests, plan.arrivals_end_ns, stop_ns)
+    state_ns, slowdown = operations.log.sums(len(fleet.pools), fleet.timeline.shape[1], plan.interval_ns, ended_ns)
     return RunOutcome(
         fleet=fleet,
-        requests=requests,
+        requests=fleet.requests,
         replica_pool=replica_pool,
-        ended_ns=_end_of_run(requests, plan.arrivals_end_ns, stop_ns),
+        state_ns=state_ns,
+        slowdown=slowdown,
+        ended_ns=ended_ns,
         events=mover.events,
         engine=name,
         engine_reason=reason,
     )
 
 
-def request_records(trace: Trace) -> NDArray[np.void]:
-    """Return the requests of a trace as the engines keep them; follow-ups have no arrival yet (-1)."""
-    records = np.zeros(trace.requests, REQUEST)
-    for column in ("arrival_ns", "prompt_tokens", "cached_tokens", "output_tokens", "class_index"):
-        records[column] = getattr(trace, column)
-    for column in ("admitted_ns", "first_token_ns", "finished_ns"):
-        records[column] = -1
-    for column in ("replica", "first_child", "next_sibling", "previous"):
-        records[column] = -1
-    if trace.follows is not None and trace.gap_ns is not None:
-        records["gap_ns"] = trace.gap_ns
-        children = np.flatnonzero(trace.follows >= 0)
-        records["arrival_ns"][children] = -1
-        order = children[np.argsort(trace.follows[children], kind="stable")]
-        parents = trace.follows[order]
-        same = parents[1:] == parents[:-1]
-        records["next_sibling"][order[:-1][same]] = order[1:][same]
-        first = np.concatenate([[True], ~same]) if len(order) else np.zeros(0, bool)
-        records["first_child"][parents[first]] = order[first]
-    return records
+def _cut_endpoints(requests: NDArray[np.void], stop_ns: int) -> None:
+    """Let answers of external endpoints that would come after the end be unfinished."""
+    late = (requests["replica"] < NOWHERE) & (requests["finished_ns"] > stop_ns)
+    requests["outcome"][late] = UNFINISHED
+    requests["finished_ns"][late] = -1
+    requests["first_token_ns"][late & (requests["first_token_ns"] > stop_ns)] = -1
 
 
 def _end_of_run(requests: NDArray[np.void], arrivals_end_ns: int, stop_ns: int) -> int:

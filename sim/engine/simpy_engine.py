@@ -16,7 +16,7 @@ from simpy.core import StopSimulation
 from simpy.events import Event
 
 from sim.engine.arrivals import EMPTIED, Arrivals, next_arrival_ns, next_timer_ns, peek_arrival
-from sim.engine.events import arrive, end_span, lose_patience
+from sim.engine.events import arrive, end_patience, end_span
 from sim.serving.replica import close
 from sim.serving.routing import RoutingState, refresh
 from sim.serving.state import NEVER, TRANSFERRED, FleetState
@@ -176,7 +176,7 @@ class SimpyEngine:
         now_ns = int(self._env.now)
         if self._timer_due == now_ns:
             self._timer_due = NEVER
-            self._after(lose_patience(self._fleet, self._routing, self._arrivals, now_ns))
+            self._after(end_patience(self._fleet, self._routing, self._arrivals, now_ns))
 
     def _boundary_action(self, index: int) -> Callable[[Event], None]:
         def act(_: Event) -> None:
@@ -217,10 +217,10 @@ class SimpyEngine:
         return int(chosen)
 
     def _members_for(self, class_index: int, transferred: bool) -> NDArray[np.int64]:
-        """Return the replicas that a router may choose: of the first tier that has any up."""
+        """Return the replicas that a router may choose."""
         routing = self._routing
-        rows = [row for row in routing.rows[class_index] if row >= 0]
+        row = class_index
         if transferred and routing.decode_rows[class_index] >= 0:
-            rows = [routing.decode_rows[class_index]]
-        up = [row for row in rows if routing.counts[row] > 0]
-        return routing.members[up[0]][: routing.counts[up[0]]] if up else routing.members[0][:0]
+            row = routing.decode_rows[class_index]
+        members: NDArray[np.int64] = routing.members[row][: routing.counts[row]]
+        return members

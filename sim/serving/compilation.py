@@ -63,7 +63,8 @@ def compiled_where(position: int, field: str, otherwise: Callable[..., object]) 
             held = state.types[state.fields.index(field)]
             return function if isinstance(held.dtype, numba.types.Record) else otherwise
 
-        overload(function, jit_options={"_nrt": False}, strict=False)(choose)
+        options: Any = {"_nrt": False}
+        overload(function, jit_options=options, strict=False)(choose)
         return function
 
     return decorate

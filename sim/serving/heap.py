@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.serving.compilation import compiled, compiled_apart
+from sim.serving.compilation import compiled
 
 
 @compiled
@@ -67,7 +67,7 @@ def heap_pop(heap: NDArray[np.void], size: int) -> int:
     return last
 
 
-@compiled_apart
+@compiled
 def heap_remove(heap: NDArray[np.void], size: int, slot: int) -> int:
     """Remove the entry of a slot, found by a scan (preemptions are rare); return the new size.
 

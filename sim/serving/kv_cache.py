@@ -96,6 +96,16 @@ def _kv_bytes_per_token(architecture: ArchitectureSpec, element_bytes: float, te
     return element_bytes * sum(kv_elements_per_accelerator(group, tensor) for group in groups)
 
 
+def kv_bytes_of_token(architecture: ArchitectureSpec, kv_format: NumberFormat) -> float:
+    """Return the KV bytes of one token without copies, as they are sent between replicas or kept by a host [B].
+
+    Layers with a sliding window count in full, which is right for contexts up to the window and high beyond it.
+    """
+    element_bytes = format_bytes(kv_format)
+    growing = _kv_bytes_per_token(architecture, element_bytes, 1, windowed=False)
+    return growing + _kv_bytes_per_token(architecture, element_bytes, 1, windowed=True) or element_bytes
+
+
 def kv_capacity(
     architecture: ArchitectureSpec,
     formats: Formats,

@@ -19,6 +19,7 @@ import numpy as np
 
 from sim.serving.compilation import compiled, compiled_apart, compiled_inside, compiled_where
 from sim.serving.heap import heap_pop, heap_push, heap_remove
+from sim.serving.power import throttled
 from sim.serving.prefix_cache import Hit, keep, let_go, look_up, lose_all, share_group, trim, use
 from sim.serving.queueing import (
     backlog_up_to,
@@ -86,6 +87,44 @@ def enqueue(fleet: FleetState, index: int, request: int, now_ns: int) -> int:
     return replica["end_ns"]
 
 
+@compiled
+def replan(fleet: FleetState, index: int, now_ns: int) -> None:
+    """Let what has changed about a replica hold from its next step on: cut a running span at an instant [ns]."""
+    if fleet.replicas[index]["span_steps"] > 1:
+        _cut_span(fleet.replicas[index], now_ns)
+
+
+@compiled
+def busy_until_ns(fleet: FleetState, index: int, now_ns: int) -> int:
+    """Return how long a replica has had a step in progress until an instant [ns], the one under way included."""
+    replica = fleet.replicas[index]
+    under_way = now_ns - replica["clock_ns"] if replica["span_steps"] > 0 else 0
+    return replica["busy_ns"] + under_way
+
+
+@compiled
+def pending_ages(fleet: FleetState, index: int, now_ns: int) -> tuple[int, float]:
+    """Return how many requests of a replica have no first token yet, and the sum of their ages [ns]."""
+    count = 0
+    ages = 0.0
+    for level in range(fleet.queues.shape[1]):
+        request = fleet.queues[index, level]["head"]
+        while request >= 0:
+            if fleet.requests[request]["first_token_ns"] < 0:
+                count += 1
+                ages += now_ns - fleet.requests[request]["arrival_ns"]
+            request = fleet.requests[request]["next"]
+    replica = fleet.replicas[index]
+    capacity = fleet.pools[replica["pool"]]["max_sequences"]
+    for place in range(replica["prefilling"]):
+        slot = fleet.prefill_ring[index, (replica["prefill_head"] + place) % capacity]
+        request = fleet.slots[index, slot]["request"]
+        if fleet.requests[request]["first_token_ns"] < 0:
+            count += 1
+            ages += now_ns - fleet.requests[request]["arrival_ns"]
+    return count, ages
+
+
 @compiled_inside
 def _cut_span(replica: np.void, now_ns: int) -> None:
     """End the running span at the first step boundary at or after an instant."""
@@ -141,6 +180,8 @@ def cancel(fleet: FleetState, index: int, request: int, now_ns: int) -> bool:
         return False
     remove_waiting(fleet, index, request, now_ns)
     replica["outstanding"] -= 1
+    if fleet.requests[request]["stage"] & SWAPPED:
+        replica["swapped_tokens"] -= _swapped_tokens(fleet.requests[request])
     fleet.requests[request]["outcome"] = TIMED_OUT
     if replica["span_steps"] > 1:
         _cut_span(replica, now_ns)  # who stood behind it may now be first, and fit
@@ -193,6 +234,7 @@ def fail(fleet: FleetState, index: int, now_ns: int) -> int:
     replica["cancelling"] = 0
     replica["prefill_tokens"] = 0
     replica["extra_duration"] = 0
+    replica["swapped_tokens"] = 0
     replica["span_steps"] = 0
     replica["clock_ns"] = now_ns
     replica["end_ns"] = NEVER
@@ -289,12 +331,19 @@ def _complete_chunks(fleet: FleetState, index: int, replica: np.void, now_ns: in
             _hand_over(fleet, index, replica, slot, request)
             continue
         if request["first_token_ns"] < 0:
-            request["first_token_ns"] = now_ns
+            _note_first_token(replica, request, now_ns)
         if generated == request["output_tokens"]:
             _finish(fleet, index, replica, slot, now_ns)
         else:
             _enter_decode(fleet, index, replica, slot, generated)
     replica["prefill_tokens"] = 0
+
+
+@compiled_inside
+def _note_first_token(replica: np.void, request: np.void, now_ns: int) -> None:
+    request["first_token_ns"] = now_ns
+    replica["first_tokens"] += 1
+    replica["first_token_wait_ns"] += now_ns - request["arrival_ns"]
 
 
 @compiled_inside
@@ -419,12 +468,21 @@ def _preempt(fleet: FleetState, index: int, replica: np.void, level: int) -> Non
     pool = fleet.pools[replica["pool"]]
     number = fleet.slots[index, slot]["request"]
     request = fleet.requests[number]
-    if _give_up(fleet, index, replica, slot) and pool["swap"] > 0:
-        request["stage"] |= SWAPPED
-        replica["extra_duration"] += (request["prompt_tokens"] + request["generated"] - 1) * pool["host_duration"]
+    if _give_up(fleet, index, replica, slot) and pool["swap_capacity"] > 0:
+        tokens = _swapped_tokens(request)
+        if replica["swapped_tokens"] + tokens <= pool["swap_capacity"]:
+            request["stage"] |= SWAPPED
+            replica["swapped_tokens"] += tokens
+            replica["extra_duration"] += tokens * pool["swap_duration"]
     request["preemptions"] += 1
     replica["preemptions"] += 1
     push_front(fleet, index, number, replica["clock_ns"])
+
+
+@compiled_inside
+def _swapped_tokens(request: np.void) -> int:
+    """Return the KV that a decoding sequence leaves when it is preempted [tokens]."""
+    return request["prompt_tokens"] + request["generated"] - 1
 
 
 @compiled_inside
@@ -440,7 +498,7 @@ def _admit(fleet: FleetState, index: int, replica: np.void, pool: np.void) -> No
         if pool["cache_block"] > 0 and not computed:
             hit = look_up(fleet, index, number)
         charge = pool["sequence_charge"] + target - hit.group_tokens - hit.session_tokens
-        while not _fits(fleet, replica, pool, level, charge + hit.pinned_tokens):
+        while not _fits(fleet, index, replica, pool, level, charge + hit.pinned_tokens):
             lowest = lowest_running_level(fleet, index)
             if lowest <= level:
                 return
@@ -495,26 +553,32 @@ def _note_hit(fleet: FleetState, index: int, slot: int) -> None:
 def _resume(fleet: FleetState, index: int, replica: np.void, slot: int, request: np.void) -> None:
     """Let a request whose KV exists already decode from the next step on."""
     if request["stage"] & SWAPPED:
-        pool = fleet.pools[replica["pool"]]
-        replica["extra_duration"] += fleet.slots[index, slot]["target"] * pool["host_duration"]
+        tokens = _swapped_tokens(request)
+        replica["swapped_tokens"] -= tokens
+        replica["extra_duration"] += tokens * fleet.pools[replica["pool"]]["swap_duration"]
     request["stage"] &= CANCELLED | WATCHED
     if request["first_token_ns"] < 0:
-        request["first_token_ns"] = replica["clock_ns"]
+        _note_first_token(replica, request, replica["clock_ns"])
     _enter_decode(fleet, index, replica, slot, request["generated"])
 
 
 @compiled_inside
-def _fits(fleet: FleetState, replica: np.void, pool: np.void, level: int, charge: int) -> bool:
+def _fits(fleet: FleetState, index: int, replica: np.void, pool: np.void, level: int, charge: int) -> bool:
     """Return whether a slot is free and KV memory lasts for one more sequence beside the next step of the others.
 
-    Beside others, a request also leaves free what is reserved for those of higher priority.
+    Beside others, a request also leaves free what other priorities have reserved and do not use: slots, and KV in
+    proportion to them.
     """
     free_slots = replica["free_slots"]
     free = pool["kv_capacity"] - replica["kv_used"] - replica["decoding"]
     if replica["decoding"] + replica["prefilling"] > 0:
-        reserve = fleet.reserves[replica["pool"], level]
-        free_slots -= reserve["slots"]
-        free -= pool["admission_headroom"] + reserve["kv"]
+        free -= pool["admission_headroom"]
+        for other in range(fleet.queues.shape[1]):
+            reserve = fleet.reserves[replica["pool"], other]
+            unused = reserve["slots"] - fleet.queues[index, other]["running"]
+            if other != level and unused > 0:
+                free_slots -= unused
+                free -= reserve["kv"] * unused // reserve["slots"]
     return free_slots > 0 and charge <= free
 
 
@@ -556,10 +620,15 @@ def _plan_step(fleet: FleetState, index: int, replica: np.void) -> None:
     replica["first_duration"] = duration
     replica["duration_growth"] = 0
     steps = 1
-    if tokens == 0 and extra == 0:
+    growing = tokens == 0 and extra == 0
+    if growing:
         replica["duration_growth"] = (
             replica["decoding"] * pool["context_duration"] + replica["window_growing"] * pool["window_duration"]
         )
+    if replica["slowdown"] > 0:
+        replica["first_duration"] = throttled(replica["first_duration"], replica["slowdown"])
+        replica["duration_growth"] = throttled(replica["duration_growth"], replica["slowdown"])
+    if growing:
         steps = _steps_until_change(fleet, index, replica, pool)
     replica["span_steps"] = steps
     replica["end_ns"] = end_of_span_ns(replica)

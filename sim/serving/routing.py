@@ -1,8 +1,8 @@
 """Routers: which replica a request goes to. They see queues, never the length of an answer.
 
-A router sees the replicas of the pools that serve the request's class and that are up, tier by tier: the second tier
-when the best of the first has as many requests as a stated threshold. Ties go to the replica that comes first in the
-fleet. The randomised router receives its draws with the trace, so every engine and fleet sees the same ones.
+A router sees the replicas of the pools that serve the request's class and that are up. Where too many wait at the one
+it chooses, its pool may send the request on, to another pool or out of the fleet. Ties go to the replica that comes
+first in the fleet. The randomised router receives its draws with the trace, so every engine and fleet sees the same.
 
 What a router knows of a replica is either its present state or, with a signal interval, the state at the last refresh
 and what it has itself sent there since.
@@ -34,22 +34,17 @@ _COMPARING = (LEAST_OUTSTANDING, LEAST_KV, PREFIX_AFFINITY)
 
 
 class RoutingState(NamedTuple):
-    """What a built-in router remembers. A row is a set of replicas among which it chooses."""
+    """What a built-in router remembers.
+
+    A row is a set of replicas among which it chooses: first one for each class, then those of pools that take what
+    others send on.
+    """
 
     kind: int
     """Code of the router."""
 
-    rows: NDArray[np.int64]
-    """Row of each tier of each class, -1 behind the last, shape (classes, tiers)."""
-
     decode_rows: NDArray[np.int64]
     """Row to which prefilled requests of each class go, -1 where their own replica decodes, shape (classes,)."""
-
-    thresholds: NDArray[np.int64]
-    """Outstanding requests of the best replica at which the next tier is tried, by class, shape (classes,)."""
-
-    endpoints: NDArray[np.int64]
-    """External endpoint behind the last tier of each class, -1 when none, shape (classes,)."""
 
     candidates: NDArray[np.int64]
     """Replicas of each row whether up or not, padded with -1, shape (rows, R)."""
@@ -98,10 +93,7 @@ def routing_state(
     replicas: int,
     draws: NDArray[np.float64] | None = None,
     *,
-    rows: NDArray[np.int64] | None = None,
     decode_rows: NDArray[np.int64] | None = None,
-    thresholds: NDArray[np.int64] | None = None,
-    endpoints: NDArray[np.int64] | None = None,
     signal_interval_ns: int = 0,
     prefixes: NDArray[np.void] | None = None,
     load_guard: int = 0,
@@ -113,13 +105,13 @@ def routing_state(
     router : str
         A key of `ROUTERS`.
     members : list of list of int
-        Replicas of each row; without `rows` there is one row for each class.
+        Replicas of each row: those of the classes first.
     replicas : int
         Replicas in the fleet.
     draws : ndarray of float, shape (n, 2), optional
         Uniform draws, needed by power of two choices.
-    rows, decode_rows, thresholds, endpoints : ndarray of int, optional
-        See `RoutingState`; without them each class has one tier, decodes where it prefills, and never spills over.
+    decode_rows : ndarray of int, shape (classes,), optional
+        Row to which prefilled requests of each class go; without it they decode where they are.
     signal_interval_ns : int
         Age that the router's picture of the replicas may reach [ns].
     prefixes : ndarray of PREFIX, shape (n,), optional
@@ -128,7 +120,6 @@ def routing_state(
         How many more requests than the least loaded replica the home of a prefix may have.
 
     """
-    classes = len(members) if rows is None else len(rows)
     table = np.full((len(members), replicas), -1, np.int64)
     for row, replicas_of_row in zip(table, members, strict=True):
         row[: len(replicas_of_row)] = replicas_of_row
@@ -138,10 +129,7 @@ def routing_state(
     known = kind == PREFIX_AFFINITY and prefixes is not None and len(prefixes) > 0
     state = RoutingState(
         kind=kind,
-        rows=np.arange(classes, dtype=np.int64)[:, None] if rows is None else rows,
-        decode_rows=np.full(classes, -1, np.int64) if decode_rows is None else decode_rows,
-        thresholds=np.full(classes, NEVER, np.int64) if thresholds is None else thresholds,
-        endpoints=np.full(classes, -1, np.int64) if endpoints is None else endpoints,
+        decode_rows=np.full(len(members), -1, np.int64) if decode_rows is None else decode_rows,
         candidates=table,
         members=table.copy(),
         counts=np.array([len(row) for row in members], np.int64),
@@ -211,22 +199,20 @@ def first_winner(tree: NDArray[np.int64]) -> int:
 @compiled
 def choose_replica(fleet: FleetState, routing: RoutingState, request: int) -> int:
     """Return the replica for a request; NOWHERE when none is up, NOWHERE - 1 - e for external endpoint e."""
-    class_index = fleet.requests[request]["class_index"]
-    if fleet.requests[request]["stage"] & TRANSFERRED and routing.decode_rows[class_index] >= 0:
-        row = routing.decode_rows[class_index]
-        return _choose_in_row(fleet, routing, request, row) if routing.counts[row] > 0 else NOWHERE
-    fallback = NOWHERE
-    for tier in range(routing.rows.shape[1]):
-        row = routing.rows[class_index, tier]
-        if row >= 0 and routing.counts[row] > 0:
-            chosen = _choose_in_row(fleet, routing, request, row)
-            if fleet.replicas[chosen]["outstanding"] < routing.thresholds[class_index]:
-                return chosen
-            if fallback == NOWHERE:
-                fallback = chosen
-    if routing.endpoints[class_index] >= 0:
-        return NOWHERE - 1 - routing.endpoints[class_index]
-    return fallback
+    row = fleet.requests[request]["class_index"]
+    if fleet.requests[request]["stage"] & TRANSFERRED and routing.decode_rows[row] >= 0:
+        row = routing.decode_rows[row]
+    chosen = NOWHERE
+    while row >= 0 and routing.counts[row] > 0:
+        chosen = _choose_in_row(fleet, routing, request, row)
+        replica = fleet.replicas[chosen]
+        pool = fleet.pools[replica["pool"]]
+        if pool["spill_at"] == 0 or replica["waiting"] < pool["spill_at"]:
+            return chosen
+        if pool["spill_endpoint"] >= 0:
+            return NOWHERE - 1 - pool["spill_endpoint"]
+        row = pool["spill_row"]
+    return chosen
 
 
 @compiled_inside

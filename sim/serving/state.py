@@ -69,7 +69,11 @@ REPLICA = np.dtype(
         ("busy_ns", np.int64),  # time with a step in progress, until the last boundary
         ("cancelling", np.int64),  # running requests whose clients have given up
         ("draining", np.int64),  # 1: takes no new requests, and goes when it is empty
+        ("slowdown", np.int64),  # factor on step times that keeps a power cap [2**-20]; 0 at full speed
         ("extra_duration", np.int64),  # KV that the next step moves from or to host memory [2**-20 ns]
+        ("swapped_tokens", np.int64),  # KV of preempted sequences in host memory
+        ("first_tokens", np.int64),  # requests that have had their first token here
+        ("first_token_wait_ns", np.int64),  # sum of what they had waited since their arrival
         ("link_free_ns", np.int64),  # when the last KV transfer to another pool has left
         ("cache_tokens", np.int64),  # KV of no running request that may be used again [tokens]
         ("cache_newest", np.int64),  # entries that hold it as a list by last use, -1 when none
@@ -105,11 +109,15 @@ POOL = np.dtype(
         ("window_pair_duration", np.int64),
         ("role", np.int64),
         ("max_waiting", np.int64),  # requests that may wait at one replica; 0 without a limit
+        ("spill_at", np.int64),  # waiting requests at which a replica's pool sends on; 0 never
+        ("spill_row", np.int64),  # replicas to which it sends them, a row of the router; -1 when none
+        ("spill_endpoint", np.int64),  # external endpoint to which it sends them; -1 when none
         ("cache_block", np.int64),  # block of the prefix cache [tokens]; 0 without one
         ("cache_capacity", np.int64),  # most tokens of no running request that are kept
         ("host_capacity", np.int64),  # the same in host memory
         ("host_duration", np.int64),  # per token moved between device and host memory [2**-20 ns]
-        ("swap", np.int64),  # 1: a preempted sequence keeps its KV in host memory
+        ("swap_capacity", np.int64),  # KV of preempted sequences that host memory holds [tokens]; 0: it is recomputed
+        ("swap_duration", np.int64),  # per token of it moved [2**-20 ns]
         ("transfer_duration", np.int64),  # per token of KV sent to another pool [2**-20 ns]
         ("transfer_latency_ns", np.int64),
     ]
@@ -117,8 +125,8 @@ POOL = np.dtype(
 
 RESERVE = np.dtype(
     [
-        ("slots", np.int64),  # kept free of this and of lower priorities
-        ("kv", np.int64),  # [tokens]
+        ("slots", np.int64),  # that other priorities leave to this one
+        ("kv", np.int64),  # KV for them [tokens]
     ]
 )
 
@@ -240,7 +248,7 @@ class FleetState(NamedTuple):
     four times the request, plus the reason."""
 
     reserves: NDArray[np.void]
-    """What a request of each priority must leave free, shape (P, L), dtype RESERVE."""
+    """What others leave to each priority, shape (P, L), dtype RESERVE."""
 
     deadlines: NDArray[np.int64]
     """Latest finish by request [ns], by which requests of one priority are ordered; shape (n,), or (0,) when none."""
@@ -293,7 +301,7 @@ def empty_fleet(
     interval_ns : int
         Length of one interval [ns].
     reserves : ndarray of RESERVE, shape (P, L), optional
-        What each priority leaves free; nothing when omitted.
+        What others leave to each priority; nothing when omitted.
     deadlines : ndarray of int, shape (n,), optional
         Latest finish of each request [ns].
     prefixes : ndarray of PREFIX, shape (n,), optional

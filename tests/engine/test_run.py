@@ -11,7 +11,8 @@ import pytest
 
 from sim.demand.trace import Trace
 from sim.demand.trace_columns import trace_from_arrays
-from sim.engine.run import RunOutcome, RunPlan, choose_engine, longest_requests, request_records, run
+from sim.engine.fleet_setup import request_records
+from sim.engine.run import RunOutcome, RunPlan, choose_engine, longest_requests, run
 from sim.serving.deployment import Deployment, deploy
 from sim.serving.state import FINISHED, REJECTED, UNFINISHED
 from sim.specs.resolved import load_scenario

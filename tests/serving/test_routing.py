@@ -104,7 +104,7 @@ def test_power_of_two_takes_the_less_loaded_of_two_different_members(
     replicas, sets = members
     loads = outstanding[:replicas]
     fleet = fleet_with(fleet_builder, loads, list(range(len(sets))))
-    routing = routing_state("power_of_two", sets, replicas, np.array(draws))
+    routing = noted(fleet, routing_state("power_of_two", sets, replicas, np.array(draws)))
     for number, own in enumerate(sets):
         first_draw, second_draw = draws[number]
         first = own[int(first_draw * len(own))]
