@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sim.demand.trace import Trace
-from sim.engine.arrivals import Arrivals, arrivals_of
+from sim.engine.arrivals import CLIENT, Arrivals, arrivals_of
 from sim.engine.fleet_setup import request_records
 from sim.serving.routing import RoutingState, routing_state
-from sim.serving.state import FRACTION_BITS, POOL, FleetState, empty_fleet
+from sim.serving.state import FRACTION_BITS, POOL, RESERVE, FleetState, empty_fleet
 
 hypothesis.settings.register_profile("fleetcast", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fleetcast")
@@ -73,6 +73,23 @@ class FleetBuilder:
     end_s: float = 1e9
     priority: NDArray[np.int64] | list[int] | int = 0
 
+    columns: dict[str, int] = dataclasses.field(default_factory=dict)
+    """More columns of the POOL record."""
+
+    decode_replicas: int = 0
+    """Replicas of a second pool, equal but for its role, to which the first one hands over."""
+
+    reserved: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """Priority -> slots and KV that others leave to it."""
+
+    prefixes: NDArray[np.void] | None = None
+    deadlines_ns: NDArray[np.int64] | None = None
+    clients: tuple[int, int, int, int, float] | None = None
+    patience_ns: NDArray[np.int64] | None = None
+    signal_s: float = 0.0
+    load_guard: int = 0
+    resent: bool = False
+
     def build(self) -> tuple[FleetState, RoutingState, Arrivals]:
         """Return the idle fleet, its router and what will arrive."""
         count = len(self.arrivals_s)
@@ -100,23 +117,54 @@ class FleetBuilder:
             ("pair_duration", self.pair_s), ("window_pair_duration", self.window_pair_s),
         ):  # fmt: skip
             pools[column] = fixed(seconds)
+        pools["spill_row"] = pools["spill_endpoint"] = -1
+        for column, value in self.columns.items():
+            pools[column] = value
+        replica_pools = np.zeros(self.replicas, np.int64)
+        rows = [list(range(self.replicas))]
+        if self.decode_replicas:
+            pools = np.concatenate([pools, pools])
+            pools["role"] = [1, 0]
+            replica_pools = np.repeat([0, 1], [self.replicas, self.decode_replicas])
+            rows.append(list(range(self.replicas, len(replica_pools))))
+        reserves = np.zeros((len(pools), int(requests["priority"].max()) + 1), RESERVE)
+        for level, reserve in self.reserved.items():
+            if level < reserves.shape[1]:
+                reserves[:, level] = reserve
         # A preempted request prefills its answer too, so a step may hold all tokens there are.
         largest = int(requests["prompt_tokens"].sum() + requests["output_tokens"].sum())
         tokens = min(self.step_token_budget, largest + self.max_sequences) + self.max_sequences
         linear_s = self.base_s + self.token_s * np.arange(tokens + 1) if self.linear_s is None else self.linear_s
         fleet = empty_fleet(
             pools=pools,
-            replica_pools=np.zeros(self.replicas, np.int64),
-            linear_duration=fixed(linear_s)[None, :],
-            sequence_duration=fixed(self.sequence_s * np.arange(self.max_sequences + 1))[None, :],
+            replica_pools=replica_pools,
+            linear_duration=np.repeat(fixed(linear_s)[None, :], len(pools), axis=0),
+            sequence_duration=np.repeat(
+                fixed(self.sequence_s * np.arange(self.max_sequences + 1))[None, :], len(pools), axis=0
+            ),
             requests=requests,
             intervals=self.intervals,
             interval_ns=round(self.interval_s * SECOND),
+            reserves=reserves,
+            deadlines=self.deadlines_ns,
+            prefixes=self.prefixes,
         )
         draws = np.random.default_rng(self.seed).random((count, 2))
-        routing = routing_state(self.router, [list(range(self.replicas))], self.replicas, draws)
+        routing = routing_state(
+            self.router,
+            rows,
+            len(replica_pools),
+            draws,
+            decode_rows=np.array([1 if self.decode_replicas else -1] + [-1] * (len(rows) - 1)),
+            signal_interval_ns=round(self.signal_s * SECOND),
+            prefixes=self.prefixes,
+            load_guard=self.load_guard,
+        )
         own = np.flatnonzero(requests["arrival_ns"] >= 0)
-        return fleet, routing, arrivals_of(requests, own, round(self.end_s * SECOND))
+        clients = None if self.clients is None else np.array([self.clients], CLIENT)
+        end_ns = round(self.end_s * SECOND)
+        resent = self.resent or self.decode_replicas > 0
+        return fleet, routing, arrivals_of(requests, own, end_ns, clients, self.patience_ns, resent=resent)
 
 
 def fixed(seconds: float | NDArray[np.float64]) -> NDArray[np.int64]:

@@ -73,6 +73,9 @@ class Mechanisms:
     endpoints: NDArray[np.void]
     """APIs, dtype ENDPOINT."""
 
+    apis: Sequence[str]
+    """Their names."""
+
     signal_interval_ns: int
     """Age that the router's picture of the replicas may reach [ns]; 0 for none."""
 
@@ -104,6 +107,7 @@ def no_mechanisms(deployments: Sequence[Deployment], classes: int) -> Mechanisms
         deadlines_s=[None] * classes,
         reserved_shares=[0.0] * classes,
         endpoints=np.zeros(0, ENDPOINT),
+        apis=(),
         signal_interval_ns=0,
         load_guard=0,
         outages=outage_events(np.zeros(0, OUTAGE)),
@@ -147,6 +151,7 @@ def mechanisms_of(
         deadlines_s=[each.deadline for each in traffic],
         reserved_shares=[each.reserved_share or 0.0 for each in traffic],
         endpoints=endpoints,
+        apis=list(spec.apis),
         signal_interval_ns=round(spec.routing.signal_age * NANOSECONDS),
         load_guard=trace.requests if guard is None else guard,
         outages=outage_events(outage_table(parts, spec.seed, replication, end_ns)),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.control import OUTSTANDING, QUEUE, TTFT, UTILISATION
-from sim.serving.replica import pending_ages
+from sim.serving.replica import kv_used_at, pending_ages
 from sim.serving.state import FleetState
 
 
@@ -30,7 +30,8 @@ class OfferedLoad:
             return float(replicas["waiting"].sum())
         if signal == UTILISATION:
             size = self._fleet.pools[pool]
-            memory = (replicas["kv_used"] + replicas["waiting_tokens"]).sum() / size["kv_capacity"]
+            used = sum(kv_used_at(self._fleet, index, now_ns) for index in self._members[pool])
+            memory = (used + replicas["waiting_tokens"].sum()) / size["kv_capacity"]
             return float(max(replicas["outstanding"].sum() / size["max_sequences"], memory))
         return self._mean_wait_ns(pool, replicas, now_ns) if signal == TTFT else 0.0
 

@@ -13,9 +13,9 @@ from sim.engine.control import DRAINING, FAILED, OFF, READY, SPARE, STARTING
 from sim.engine.run import RunOutcome, RunPlan
 from sim.results.tables import arrow_table
 from sim.serving.deployment import NANOSECONDS, Deployment
-from sim.serving.state import FINISHED, REJECTED, UNFINISHED
+from sim.serving.state import FINISHED, NOWHERE, REJECTED, TIMED_OUT, UNFINISHED
 
-_OUTCOME_NAMES = {UNFINISHED: "unfinished", FINISHED: "finished", REJECTED: "rejected"}
+_OUTCOME_NAMES = {UNFINISHED: "unfinished", FINISHED: "finished", REJECTED: "rejected", TIMED_OUT: "timed_out"}
 
 Column = npt.NDArray[Any]
 
@@ -34,7 +34,9 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     replica = np.maximum(records["replica"], 0)
     pool = outcome.replica_pool[replica]
     first_replica = np.searchsorted(outcome.replica_pool, np.arange(len(plan.deployments)))
-    overhead_s = np.array([each.request_overhead_s for each in plan.deployments])[pool]
+    overhead_s = np.where(absent, 0.0, np.array([each.request_overhead_s for each in plan.deployments])[pool])
+    outside = records["replica"] < NOWHERE
+    served_by = np.where(outside, len(plan.deployments) + NOWHERE - 1 - records["replica"], pool)
     # A rejected request asked for the model of the first pool of its class.
     asked = np.array([pools[0] for pools in plan.pools_of_class])[records["class_index"]]
     return arrow_table(
@@ -48,7 +50,11 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
             "session_call": session_call[sent],
             "session_calls": session_calls[sent],
             "model": _text(np.where(absent, asked, pool), [each.model for each in plan.deployments]),
-            "pool": _text(pool, [each.pool for each in plan.deployments], absent),
+            "pool": _text(
+                served_by,
+                [*(each.pool for each in plan.deployments), *plan.all_mechanisms().apis],
+                absent & ~outside,
+            ),
             "replica": pa.array((replica - first_replica[pool]).astype(np.int32), mask=absent),
             "arrival_s": records["arrival_ns"] / NANOSECONDS,
             "admitted_s": _instant(records["admitted_ns"]),
@@ -58,7 +64,7 @@ def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
             "cached_tokens": np.ascontiguousarray(records["cached_tokens"]),
             "output_tokens": np.ascontiguousarray(records["output_tokens"]),
             "preemptions": np.ascontiguousarray(records["preemptions"]),
-            "retries": np.zeros(count, np.int32),
+            "retries": records["retries"].astype(np.int32),
             "outcome": _text(records["outcome"], [_OUTCOME_NAMES[code] for code in range(len(_OUTCOME_NAMES))]),
         },
     )
@@ -89,12 +95,7 @@ def timeline_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
 
 def state_times(plan: RunPlan, outcome: RunOutcome) -> Column:
     """Return how long replicas were in each state of their life, shape (pools, intervals, states) [ns]."""
-    intervals = -(-outcome.ended_ns // plan.interval_ns)
-    edges_ns = np.minimum(np.arange(intervals + 1) * plan.interval_ns, outcome.ended_ns)
-    states_ns = np.zeros((len(plan.deployments), intervals, FAILED + 1), np.int64)
-    for index, each in enumerate(plan.deployments):
-        states_ns[index, :, READY] = np.diff(edges_ns) * each.replicas
-    return states_ns
+    return outcome.state_ns[:, : -(-outcome.ended_ns // plan.interval_ns)]
 
 
 def _pool_timeline(

@@ -46,6 +46,10 @@ def _nothing(fleet: FleetState, index: int) -> None:
     return None
 
 
+def _untrimmed(fleet: FleetState, index: int, used: int) -> None:
+    return None
+
+
 def _nothing_of_slot(fleet: FleetState, index: int, slot: int) -> None:
     return None
 
@@ -374,12 +378,12 @@ def keep(fleet: FleetState, index: int, slot: int, context: int) -> None:
         _link(fleet, index, nobody)
 
 
-@compiled_where(0, "prefixes", _nothing)
-def trim(fleet: FleetState, index: int) -> None:
-    """Give up what is least recently used until running requests have their memory."""
+@compiled_where(0, "prefixes", _untrimmed)
+def trim(fleet: FleetState, index: int, used: int) -> None:
+    """Give up what is least recently used until running requests have so much KV memory [tokens]."""
     replica = fleet.replicas[index]
     pool = fleet.pools[replica["pool"]]
-    room = max(0, min(pool["kv_capacity"] - replica["kv_used"], pool["cache_capacity"]))
+    room = max(0, min(pool["kv_capacity"] - used, pool["cache_capacity"]))
     if replica["cache_tokens"] > room:
         _evict(fleet, index, room)
 

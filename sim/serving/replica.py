@@ -103,6 +103,15 @@ def busy_until_ns(fleet: FleetState, index: int, now_ns: int) -> int:
 
 
 @compiled
+def kv_used_at(fleet: FleetState, index: int, now_ns: int) -> int:
+    """Return the KV in use at an instant [tokens]: what the steps of the running span have added by then included."""
+    replica = fleet.replicas[index]
+    if replica["span_steps"] == 0 or replica["decoding"] == 0:
+        return replica["kv_used"]
+    return replica["kv_used"] + replica["decoding"] * min(steps_before(replica, now_ns), replica["span_steps"])
+
+
+@compiled
 def pending_ages(fleet: FleetState, index: int, now_ns: int) -> tuple[int, float]:
     """Return how many requests of a replica have no first token yet, and the sum of their ages [ns]."""
     count = 0
@@ -146,7 +155,7 @@ def boundary(fleet: FleetState, index: int) -> int:
         _complete_span(fleet, index, replica)
         if replica["cancelling"] > 0:
             _drop_cancelled(fleet, index, replica)
-        trim(fleet, index)
+        trim(fleet, index, replica["kv_used"])
     _plan_step(fleet, index, replica)
     return replica["end_ns"]
 
@@ -284,6 +293,8 @@ def _complete_span(fleet: FleetState, index: int, replica: np.void) -> None:
     replica["steps"] += steps
     replica["span_steps"] = 0
     if replica["decoding"] > 0:
+        # What grew before the last step took its memory then, whatever that step gives back.
+        trim(fleet, index, replica["kv_used"] + (steps - 1) * replica["decoding"])
         _advance_decode(fleet, index, replica, steps)
         finish = fleet.heaps[index, FINISH]
         while replica["finish_size"] > 0 and finish[0]["key"] <= replica["decode_step"]:
@@ -546,7 +557,7 @@ def _note_hit(fleet: FleetState, index: int, slot: int) -> None:
     if request["first_token_ns"] < 0:
         request["cached_tokens"] = entry["shared"]
     fleet.timeline[replica["pool"], interval_of(fleet, replica["clock_ns"])]["hit_tokens"] += entry["shared"]
-    trim(fleet, index)
+    trim(fleet, index, replica["kv_used"])
 
 
 @compiled_apart

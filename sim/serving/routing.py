@@ -301,7 +301,11 @@ def refresh(fleet: FleetState, routing: RoutingState) -> None:
 
 @compiled_inside
 def _load(fleet: FleetState, routing: RoutingState, index: int) -> int:
-    """Return the load of a replica: requests sent there and not finished, or their KV [tokens]."""
+    """Return the load of a replica: requests sent there and not finished, or their KV as of its last boundary [tokens].
+
+    That is what engines report of their memory, and it makes `least_kv` the one router that steps and spans, which
+    have fewer boundaries, may lead to different replicas.
+    """
     replica = fleet.replicas[index]
     if routing.kind == LEAST_KV:
         return replica["kv_used"] + replica["waiting_tokens"]

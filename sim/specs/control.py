@@ -169,7 +169,7 @@ class ColdStartSpec(Spec):
 class AdmissionSpec(Spec):
     """When a pool refuses a request at the door instead of letting it wait."""
 
-    max_waiting: NonNegativeInteger
+    max_waiting: PositiveInteger
     """Waiting requests of the replica that the router chose; one that finds so many is rejected."""
 
 
@@ -208,8 +208,8 @@ class RoutingSpec(Spec):
     """How old the state is that routers see, and when affinity gives way."""
 
     signal_age: Seconds = Field(default=0.0, validate_default=False, json_schema_extra={"default": "0 s"})
-    """Interval at which routers learn the state of the replicas; between, they see the old one and what they sent
-    themselves is not in it. `0 s` means that they always see the present [s]."""
+    """Interval at which routers learn the state of the replicas; between, they know the old one and what they have sent
+    since, and no completion. `0 s` means that they always see the present [s]."""
 
     load_guard: NonNegativeInteger | None = None
     """For prefix affinity: outstanding requests above those of the least loaded replica at which a request leaves
@@ -222,7 +222,7 @@ class SpillOverSpec(Spec):
     to: Key
     """Another pool, or an API of the scenario; a pool that is named here takes nothing else."""
 
-    at: NonNegativeInteger
+    at: PositiveInteger
     """Waiting requests of the replica that the router chose at which a request goes there instead."""
 
 

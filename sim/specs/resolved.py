@@ -18,7 +18,6 @@ from sim.specs.reading import RawDocument, validate
 from sim.specs.references import Reference, fetch
 from sim.specs.scenario import ScenarioSpec
 from sim.specs.serving_stack import ServingStackSpec
-from sim.specs.simulated import awaited_problems
 from sim.specs.spec import Document
 from sim.specs.wording import Location, known_keys
 from sim.specs.workload import ServiceLevelSpec, WorkloadSpec
@@ -139,7 +138,6 @@ class Scenario:
         hardware = found.documents.get("hardware", {})
         if spec is not None:
             problems += fleet_problems(spec, raw, hardware)
-            problems += awaited_problems(spec, raw)
         if spec is None or problems:
             raise InputError(problems)
         return cls(

@@ -14,7 +14,6 @@ from sim.specs.fleet_checks import fleet_problems
 from sim.specs.hardware import HardwareSpec
 from sim.specs.reading import RawDocument, read_yaml, validate
 from sim.specs.scenario import ScenarioSpec
-from sim.specs.simulated import awaited_problems
 
 EVERYTHING = """\
 router: prefix_affinity
@@ -123,7 +122,6 @@ def test_without_a_word_of_it_nothing_is_asked_for(read: Any) -> None:
     plain = "traffic: {chat: {workload: talk}}\nfleet: {main: {hardware: chip, model: tiny, replicas: 4}}\n"
     head = EVERYTHING[: EVERYTHING.index("traffic:")]
     spec, raw = read((head, ""), (text, plain))
-    assert list(awaited_problems(spec, raw)) == []
     assert list(fleet_problems(spec, raw, {})) == []
     assert (spec.fleet["main"].most_replicas, spec.fleet["main"].targets) == (4, ())
 
@@ -240,11 +238,3 @@ def test_how_a_class_is_treated_may_differ_between_alternatives_what_it_asks_for
     assert list(spec.alternatives) == ["patient"]
     (found,) = problems_of(lambda: read((end, end + "alternatives: {busy: {traffic.chat.rate: 3 requests/s}}\n")))
     assert "cannot change traffic" in found.message
-
-
-def test_what_no_engine_does_yet_is_refused_and_never_ignored(read: Any) -> None:
-    """Each key that is still awaited is told, once, where it stands."""
-    paths = [each.path for each in awaited_problems(*read())]
-    assert len(paths) == len(set(paths))
-    for path in paths:
-        assert path.split(".")[0] in ("apis", "fleet", "router", "routing", "site", "traffic")
