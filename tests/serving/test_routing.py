@@ -128,7 +128,9 @@ def test_two_choices_balance_where_one_does_not(fleet_builder: Any) -> None:
     draws = np.random.default_rng(4).random((count, 2))
     routing = routing_state("power_of_two", [list(range(bins))], bins, draws)
     for request in range(count):
-        fleet.replicas[choose_replica(fleet, routing, request)]["outstanding"] += 1
+        chosen = choose_replica(fleet, routing, request)
+        fleet.replicas[chosen]["outstanding"] += 1
+        note_replica(fleet, routing, chosen)
     loads = fleet.replicas["outstanding"]
     assert loads.sum() == count
     assert loads.max() - count / bins <= 5
@@ -151,7 +153,7 @@ def test_nobody_is_sent_where_they_are_not_served(
 
 def test_classes_served_by_the_same_replicas_share_a_tournament() -> None:
     routing = routing_state("least_outstanding", [[0, 1], [1, 2], [0, 1]], 3)
-    assert routing.set_of_class.tolist() == [0, 1, 0]
+    assert routing.tree_of_row.tolist() == [0, 1, 0]
     assert len(routing.tournaments) == 2
 
 
