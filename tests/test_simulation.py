@@ -535,7 +535,9 @@ def test_the_load_factor_is_the_load_at_which_queues_grow() -> None:
 
 def test_parts_that_nobody_could_measure_are_flagged_and_so_is_a_missing_price() -> None:
     result = sim.simulate(scenario_of(fleet__serving__hardware="maia-200", duration="20 min", warm_up="2 min"))
-    assert flags(result) == {("specification_only", "pool serving"), ("no_price", "pool serving")}
+    assert flags(result) == {
+        (name, "pool serving") for name in ("specification_only", "outside_calibration", "no_price")
+    }
     assert Library((builtin_root(),)).hardware("maia-200").spec.availability.status is Status.INTERNAL
     row = result.summary("usd_per_million_tokens", "all").iloc[0]
     assert np.isnan(row["value"])
