@@ -1,8 +1,7 @@
 """What the simulator says about a measured system: the run is simulated as it was driven, and read like its log.
 
-One replica is simulated. Behind a load balancer that takes turns, a replica of R sees every R-th arrival, so Poisson
-arrivals come to it with Gamma distributed gaps of shape R. Closed loops start with all users at once, as benchmark
-clients do, and last as many rounds as those clients ask for.
+Closed loops last as many rounds as benchmark clients ask for. A server under limits on its latencies is driven at the
+highest rate that keeps them, for as long as MLPerf drives it.
 """
 
 from __future__ import annotations
@@ -12,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sim.demand.streams import stream
-from sim.demand.trace import Trace
-from sim.engine.run import RunPlan, run
-from sim.fidelity.mapping import Load, System, UnmappedError, dataset
+from sim.fidelity.driven_runs import (
+    NANOSECONDS,
+    client_metrics,
+    closed_trace,
+    open_trace,
+    request_lengths,
+    simulate,
+)
+from sim.fidelity.mapping import System, UnmappedError
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import Deployment
 from sim.serving.kv_cache import kv_capacity
@@ -25,18 +28,20 @@ from sim.serving.roofline import window_tokens
 from sim.serving.step_time import tabulate_step_time
 from sim.specs.serving_stack import ServingStackSpec
 
-FloatArray = NDArray[np.float64]
-
-SEED = 20260901
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-
-_NANOSECONDS = 1e9
 _CLOSED_ROUNDS = 10
 _FEWEST, _MOST = 40, 5000
 _OPEN_REQUESTS = 2000
 _OFFLINE_ROUNDS = 4
 _BISECTIONS = 7
-_LONGEST_NS = 4_000_000_000_000_000
+
+_SERVER_S = 600.0
+"""Shortest run of MLPerf's server scenario [s]: what a small overload needs to show in the latencies."""
+
+_SERVER_MOST = 12_000
+"""Requests of one replica after which longer runs say nothing new."""
+
+_SERVED = 0.97
+"""Load factor beyond which an open loop is predicted at this one: see `predict`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Prediction:
     """Metric and statistic -> value [s, or 1/s and accelerator]."""
 
     load_factor: float
-    """Offered load over mean-field capacity; below 1 for a stable open loop, 1 where the load adapts itself."""
+    """Offered load over what the system can do: over mean-field capacity, or over the highest rate that keeps the
+    limits where there are any; 1 where the load adapts itself."""
 
     requests: int
     """Requests simulated."""
@@ -121,11 +127,14 @@ def deployment(system: System, stack: ServingStackSpec) -> Deployment:
     )
 
 
-def predict(system: System, stack: ServingStackSpec) -> Prediction:
+def predict(system: System, stack: ServingStackSpec, at_given_rate: bool = False) -> Prediction:
     """Return what the simulator predicts for a measured system.
 
-    Where a run was driven at a rate under stated limits, its throughput is the highest rate that keeps them, and its
-    latencies are those at the rate that was driven.
+    A run at a rate under stated limits is taken for what it is, a server driven as hard as its limits allow: its
+    throughput is the highest rate that keeps them in simulation, and so are its latencies those at that rate. At the
+    absolute rate a capacity that is wrong by a tenth would make latencies wrong by half, below or beyond the knee. For
+    the same reason an open loop without limits whose rate exceeds 0.97 of the predicted capacity is predicted at 0.97:
+    that it was measured shows that the system served it. In both cases the load factor keeps the given rate.
 
     Parameters
     ----------
@@ -133,6 +142,8 @@ def predict(system: System, stack: ServingStackSpec) -> Prediction:
         The system.
     stack : ServingStackSpec
         Batching limits and efficiencies.
+    at_given_rate : bool
+        Predict latencies of open loops at the absolute rate, whatever the predicted capacity.
 
     Raises
     ------
@@ -142,128 +153,42 @@ def predict(system: System, stack: ServingStackSpec) -> Prediction:
     """
     replica = deployment(system, stack)
     kind = system.load.kind
-    overhead_s = stack.step_time.request_overhead.value
+    overhead_s = replica.request_overhead_s
     if kind == "offline":
         return _offline(system, replica)
     if kind == "limits":
-        return Prediction({("throughput", "output"): _limited(system, replica, overhead_s)}, 1.0, _OPEN_REQUESTS)
+        return _limited(system, replica, overhead_s)
     if kind == "open":
-        result = _open(system, replica, overhead_s, system.load.amount / system.replicas, _OPEN_REQUESTS)
+        rate = system.load.amount / system.replicas
         if math.isfinite(system.load.tpot_limit_s):
-            values = dict(result.values)
-            values["throughput", "output"] = _limited(system, replica, overhead_s)
-            result = Prediction(values, result.load_factor, result.requests)
-        return result
+            return _limited(system, replica, overhead_s, rate, at_given_rate)
+        return _open(system, replica, overhead_s, rate, at_given_rate)
     users = max(1, round(system.load.amount / system.replicas))
     count = users if kind == "batch" else min(max(_CLOSED_ROUNDS * users, _FEWEST), max(_MOST, 3 * users))
-    trace = _closed_trace(system, users, count)
-    records = _simulate(trace, replica)
-    return Prediction(_metrics(records, system, replica, overhead_s), 1.0, count)
+    records = simulate(closed_trace(system, users, count), replica)
+    return Prediction(client_metrics(records, system, replica, overhead_s), 1.0, count)
 
 
-def _lengths(system: System, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return prompt, cached and answer lengths of some requests [tokens], shape (count,) each."""
-    lengths = system.lengths
-    draws = stream(SEED, "fidelity", system.model.name, "lengths")
-    if lengths.shape == "dataset":
-        table = np.array(dataset(lengths.dataset), np.float64)
-        rows = draws.permuted(np.resize(np.arange(len(table)), count))
-        scale = np.array([lengths.prompt_tokens, lengths.output_tokens]) / table.mean(axis=0)
-        prompt, output = (table * scale)[rows].T
-    elif lengths.shape == "uniform":
-        low, high = 0.8 / 0.9, 1.0 / 0.9
-        prompt = lengths.prompt_tokens * draws.uniform(low, high, count)
-        output = lengths.output_tokens * draws.uniform(low, high, count)
-    else:
-        prompt, output = np.full(count, lengths.prompt_tokens), np.full(count, lengths.output_tokens)
-    whole = np.maximum(1, np.rint(prompt)).astype(np.int64)
-    cached = np.minimum(np.int64(round(lengths.cached_tokens)), whole - 1)
-    return whole, cached, np.maximum(1, np.rint(output)).astype(np.int64)
-
-
-def _closed_trace(system: System, users: int, count: int) -> Trace:
-    prompt, cached, output = _lengths(system, count)
-    follows = np.arange(count, dtype=np.int64) - users
-    return Trace(
-        ("requests",), np.zeros(count, np.int64), np.zeros(count, np.int16), prompt, cached, output,
-        np.maximum(follows, -1), np.zeros(count, np.int64),
-    )  # fmt: skip
-
-
-def _open_trace(system: System, rate: float, count: int) -> Trace:
-    prompt, cached, output = _lengths(system, count)
-    if system.lengths.shape == "dataset":
-        shape = float(system.replicas)
-        gaps = stream(SEED, "fidelity", "gaps", system.replicas).gamma(shape, 1.0 / shape, count) / rate
-    else:
-        gaps = np.full(count, 1.0 / rate)
-    arrival = np.cumsum(np.rint(gaps * _NANOSECONDS)).astype(np.int64)
-    return Trace(("requests",), arrival, np.zeros(count, np.int16), prompt, cached, output)
-
-
-def _simulate(trace: Trace, replica: Deployment) -> NDArray[np.void]:
-    plan = RunPlan(
-        trace=trace,
-        deployments=[replica],
-        pools_of_class=[[0]],
-        router="round_robin",
-        draws=np.zeros((0, 2)),
-        arrivals_end_ns=_LONGEST_NS,
-        drain_ns=0,
-        interval_ns=_LONGEST_NS,
-    )
-    records = run(plan, "compiled").requests
-    return records[records["finished_ns"] >= 0]
-
-
-def _metrics(
-    records: NDArray[np.void], system: System, replica: Deployment, overhead_s: float, skip: float = 0.0
-) -> dict[tuple[str, str], float]:
-    """Return metrics of the requests that finished, without the first `skip` of the arrivals."""
-    records = records[int(skip * len(records)) :]
-    if len(records) == 0:
-        raise UnmappedError("no request finishes in simulation: longer than the KV memory of a replica")
-    arrival, first, finished = (
-        records[name] / _NANOSECONDS for name in ("arrival_ns", "first_token_ns", "finished_ns")
-    )
-    output = records["output_tokens"]
-    several = output > 1
-    columns = {"ttft": first - arrival + overhead_s, "e2e": finished - arrival + overhead_s}
-    if several.any():
-        columns["tpot"] = ((finished - first)[several]) / (output[several] - 1)
-    values: dict[tuple[str, str], float] = {}
-    for name, column in columns.items():
-        values[name, "mean"] = float(column.mean())
-        for statistic, quantile in QUANTILES.items():
-            values[name, statistic] = float(np.quantile(column, quantile))
-    span_s = float(finished.max() - arrival.min()) + overhead_s
-    for statistic, total in (
-        ("output", output.sum()), ("input", records["prompt_tokens"].sum()), ("requests", len(records)),
-    ):  # fmt: skip
-        values["throughput", statistic] = float(total / span_s / replica.accelerators)
-    return values
-
-
-def _open(system: System, replica: Deployment, overhead_s: float, rate: float, count: int) -> Prediction:
-    trace = _open_trace(system, rate, count)
-    mix = request_mix(trace.prompt_tokens, trace.cached_tokens, trace.output_tokens, replica.window)
+def _open(system: System, replica: Deployment, overhead_s: float, rate: float, at_given_rate: bool) -> Prediction:
+    mix = request_mix(*request_lengths(system, _OPEN_REQUESTS), replica.window)
     load_factor = rate / saturated_requests_per_s(replica, mix)
-    values = _metrics(_simulate(trace, replica), system, replica, overhead_s, skip=0.2)
-    return Prediction(values, load_factor, count)
+    served = rate if at_given_rate else rate * min(1.0, _SERVED / load_factor)
+    records = simulate(open_trace(system, served, _OPEN_REQUESTS), replica)
+    return Prediction(client_metrics(records, system, replica, overhead_s, 0.2), load_factor, _OPEN_REQUESTS)
 
 
 def _offline(system: System, replica: Deployment) -> Prediction:
     """Return throughput between the first tenth and the moment when no request waits any more, all queued at once."""
-    prompt, cached, output = _lengths(system, 200)
+    prompt, cached, output = request_lengths(system, 200)
     mix = request_mix(prompt, cached, output, replica.window)
     held = min(replica.max_sequences, max(1.0, replica.kv.tokens / (replica.kv.sequence_charge + mix.kv_tokens)))
     count = math.ceil(_OFFLINE_ROUNDS * held) + _FEWEST
-    records = _simulate(_closed_trace(system, count, count), replica)
+    records = simulate(closed_trace(system, count, count), replica)
     if len(records) == 0:
         raise UnmappedError("no request finishes in simulation: longer than the KV memory of a replica")
     end = int(records["admitted_ns"].max())
     start = end // 10
-    seconds = (end - start) / _NANOSECONDS * replica.accelerators
+    seconds = (end - start) / NANOSECONDS * replica.accelerators
     values = {}
     for statistic, amount, since, until in (
         ("output", "output_tokens", "first_token_ns", "finished_ns"),
@@ -276,17 +201,37 @@ def _offline(system: System, replica: Deployment) -> Prediction:
     return Prediction(values, 1.0, count)
 
 
-def _limited(system: System, replica: Deployment, overhead_s: float) -> float:
-    """Return output tokens per second and accelerator at the highest rate that keeps the limits, by bisection."""
-    lengths = _lengths(system, 200)
-    mix = request_mix(*lengths, replica.window)
-    high = 1.1 * saturated_requests_per_s(replica, mix)
-    low = 0.0
-    limits = Load("limits", 0.0, system.load.ttft_limit_s, system.load.tpot_limit_s)
+def _limited(
+    system: System,
+    replica: Deployment,
+    overhead_s: float,
+    rate: float | None = None,
+    at_given_rate: bool = False,
+) -> Prediction:
+    """Return metrics at the highest rate that keeps the limits, found by bisection, or latencies at the given rate."""
+    mix = request_mix(*request_lengths(system, 200), replica.window)
+    high, low = 1.1 * saturated_requests_per_s(replica, mix), 0.0
+    limits = system.load
+    kept: dict[tuple[str, str], float] = {}
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high) if low else 0.7 * high
-        values = _open(system, replica, overhead_s, middle, _OPEN_REQUESTS).values
-        kept = values["ttft", "p99"] <= limits.ttft_limit_s and values["tpot", "p99"] <= limits.tpot_limit_s
-        low, high = (middle, high) if kept else (low, middle)
-    rate = low or high
-    return float(rate * mix.output_tokens / replica.accelerators)
+        driven = _driven(system, replica, overhead_s, middle)
+        good = driven["ttft", "p99"] <= limits.ttft_limit_s and driven["tpot", "p99"] <= limits.tpot_limit_s
+        low, high = (middle, high) if good else (low, middle)
+        kept = driven if good else kept
+    highest = low or high
+    values = kept or driven
+    if rate is not None and at_given_rate:
+        values = _driven(system, replica, overhead_s, rate)
+    values["throughput", "output"] = highest * mix.output_tokens / replica.accelerators
+    return Prediction(values, 1.0 if rate is None else rate / highest, _server_requests(highest))
+
+
+def _driven(system: System, replica: Deployment, overhead_s: float, rate: float) -> dict[tuple[str, str], float]:
+    """Return the metrics of a whole run of a server at a rate [requests/s], warm-up and drain included."""
+    records = simulate(open_trace(system, rate, _server_requests(rate)), replica)
+    return client_metrics(records, system, replica, overhead_s)
+
+
+def _server_requests(rate: float) -> int:
+    return int(min(max(_OPEN_REQUESTS, rate * _SERVER_S), _SERVER_MOST))
