@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fidelity.fitting import Coordinate, Fitted, Model, Observations, fit
+from sim.fidelity.fitting import LEVELS, Coordinate, Fitted, Model, Observations, fit
 from sim.fidelity.mapping import DATA, Load, Mapper, System, UnmappedError, fidelity_library
 from sim.fidelity.mean_field import stacked_shapes, traffic
 from sim.fidelity.points import MeasuredRun, Target
@@ -24,6 +24,9 @@ GROUP_SIZE = 8
 
 QUALITY_WEIGHTS = {"A": 1.0, "": 1.0, "B": 0.05}
 TTFT_WEIGHT = 0.3
+UNSTEADY = ("InferenceX experimental",)
+"""Starts of sources whose runs are compared but not fitted: their servers were not warm."""
+
 _OWN_ERROR = 0.05
 _CHUNKED = 0.3
 """A median gap below this share of the mean one means that the client saw network chunks, not tokens."""
@@ -60,6 +63,8 @@ def fit_rows(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[Row]:
             continue
         limited = math.isfinite(system.load.tpot_limit_s) and system.load.kind == "open"
         chunked = chunked_gaps(run)
+        if system.source.startswith(UNSTEADY):
+            continue
         for target in run.targets:
             if not target.kind or target.statistic not in ("mean", "p50", "output"):
                 continue
@@ -71,7 +76,7 @@ def fit_rows(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[Row]:
                     continue
                 load = Load("limits", 0.0, system.load.ttft_limit_s, system.load.tpot_limit_s)
                 used = dataclasses.replace(system, load=load)
-            elif (target.kind, system.load.kind) in (("throughput", "open"), ("ttft", "closed")) or (
+            elif (target.kind, system.load.kind) == ("throughput", "open") or (
                 target.kind == "ttft" and system.decode_only
             ):
                 continue
@@ -117,6 +122,7 @@ def observations(rows: Sequence[Row], stacks: Mapping[str, ServingStackSpec], qu
         kind=np.array([row.target.kind for row in rows]),
         value=np.array([row.target.value for row in rows]),
         weight=np.array(weights),
+        offset=np.zeros(len(rows)),
     )
 
 
@@ -125,9 +131,7 @@ def group_of(system: System, *more: str) -> tuple[str, ...]:
     return (system.accelerator_name, system.model_name, system.framework, *more)
 
 
-def coordinates(
-    systems: Sequence[System], levels: Sequence[str] = ("shared", "framework", "family")
-) -> list[Coordinate]:
+def coordinates(systems: Sequence[System], levels: Sequence[str] = LEVELS) -> list[Coordinate]:
     """Return what a fit may move for some systems, as `data/priors.csv` has it; rows that name a member go first."""
     with (DATA / "priors.csv").open(encoding="utf-8") as file:
         priors = list(csv.DictReader(file))
@@ -136,6 +140,7 @@ def coordinates(
         "shared": [""],
         "framework": sorted({each.framework for each in systems}),
         "family": sorted({each.hardware.family for each in systems}),
+        "client": sorted({each.client for each in systems}),
     }
     return [
         Coordinate(level, member, row["parameter"], float(row["spread"]), float(row["centre"]))

@@ -1,6 +1,9 @@
-"""The fit itself: efficiencies as a product of a shared value, a framework's and an accelerator family's factor.
+"""The fit itself: every parameter as a sum of a shared value, a framework's, an accelerator family's and a client's.
 
-    log p(parameter, framework, family) = log shared + framework + family
+    g(p(parameter, framework, family, client)) = g(start) + shared + framework + family + client
+
+with g the logarithm for latencies and the log odds for efficiencies, which therefore stay below 1 (collectives below 2,
+for a switch that sums can spare a link half of the ring's traffic).
 
 Each term is drawn towards nothing (or towards the value that it starts from) with a stated spread, so what the points
 do not determine stays where it was. The fit minimises soft_l1 of log errors (Huber-like, scipy `least_squares`); its
@@ -10,7 +13,7 @@ derivatives go through the effective parameters, of which every point depends on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +24,18 @@ from sim.fidelity.mean_field import MeanField, Traffic, mean_field
 from sim.serving.step_time import StepRates, step_rates
 from sim.serving.step_work import StepShape
 from sim.specs.hardware import NumberFormat
-from sim.specs.serving_stack import ServingStackSpec, StepTimeSpec
+from sim.specs.serving_stack import EFFICIENCIES, ServingStackSpec, StepTimeSpec
 
 FloatArray = NDArray[np.float64]
 
-LEVELS = ("shared", "framework", "family")
+LEVELS = ("shared", "framework", "family", "client")
 REQUEST_OVERHEAD = "request_overhead"
 _EFFECTIVE = (*(field.name for field in fields(StepRates)), REQUEST_OVERHEAD)
 _STEP = 1e-3
+BOUNDS = dict.fromkeys((*EFFICIENCIES, "projection_matmul", "expert_imbalance_exponent"), 1.0) | {"link_bandwidth": 2.0}
+"""Effective parameter -> what it cannot exceed [1]."""
+
+_ROOM = 1e-3
 _BY_FORMAT = ("matmul", "expert_matmul")
 
 
@@ -43,7 +50,8 @@ class Coordinate:
     """Framework or family; empty for a shared value."""
 
     parameter: str
-    """Parameter of `StepTimeSpec`; a shared value of a format is written `matmul.fp8`."""
+    """Parameter of `StepTimeSpec`, or several that move together, joined by `+`; a shared value of a format is written
+    `matmul.fp8`."""
 
     spread: float
     """Standard deviation of the prior [1]."""
@@ -77,10 +85,18 @@ class Observations:
     weight: FloatArray
     """Weights, shape (m,)."""
 
+    offset: FloatArray
+    """Logarithm of simulated over mean-field prediction of each number, near the solution, shape (m,)."""
+
     def only(self, rows: NDArray[np.bool_]) -> Observations:
         """Return the same systems with some of the numbers, chosen by a mask of shape (m,)."""
-        return Observations(
-            self.systems, self.shape, self.asked, self.index[rows], self.kind[rows], self.value[rows], self.weight[rows]
+        return replace(
+            self,
+            index=self.index[rows],
+            kind=self.kind[rows],
+            value=self.value[rows],
+            weight=self.weight[rows],
+            offset=self.offset[rows],
         )
 
 
@@ -103,13 +119,45 @@ class Fitted:
     singular_values: FloatArray
     """Singular values of the weighted derivatives of the points, in units of the priors, largest first."""
 
-    def factors(self, level: str, member: str = "") -> dict[str, tuple[float, float]]:
-        """Return parameter -> factor and its standard error (as a ratio) of one level and member."""
-        return {
-            each.parameter: (float(np.exp(value)), float(np.exp(error)))
-            for each, value, error in zip(self.coordinates, self.values, self.standard_errors, strict=True)
-            if (each.level, each.member) == (level, member)
-        }
+    def shifts(self, level: str, member: str = "") -> dict[str, tuple[float, float]]:
+        """Return parameter -> its shift (logarithm or log odds) and the standard error of one level and member."""
+        found: dict[str, tuple[float, float]] = {}
+        for each, value, error in zip(self.coordinates, self.values, self.standard_errors, strict=True):
+            if (each.level, each.member) != (level, member):
+                continue
+            for parameter in each.parameter.split("+"):
+                before = found.get(parameter, (0.0, 0.0))
+                found[parameter] = (before[0] + float(value), float(np.hypot(before[1], error)))
+        return found
+
+
+def moved(parameter: str, start: float, shift: float) -> float:
+    """Return a parameter after a shift of its logarithm, or of its log odds where it is bounded.
+
+    Parameters
+    ----------
+    parameter : str
+        Name; what follows a dot is a format.
+    start : float
+        Value before.
+    shift : float
+        Shift [1].
+
+    """
+    most = BOUNDS.get(parameter.partition(".")[0])
+    if most is None:
+        return float(start * np.exp(shift))
+    return float(np.exp(_bounded(np.array(_odds(start, most) + shift), most)))
+
+
+def _odds(value: float | FloatArray, most: float) -> FloatArray:
+    share = np.clip(np.asarray(value) / most, 1e-12, 1.0 - _ROOM)
+    return np.asarray(np.log(share / (1.0 - share)))
+
+
+def _bounded(odds: FloatArray, most: float) -> FloatArray:
+    """Return the logarithm of `most / (1 + exp(-odds))`."""
+    return np.asarray(np.log(most) - np.logaddexp(0.0, -odds))
 
 
 class Model:
@@ -139,14 +187,21 @@ class Model:
         for name, design in self._design.items():
             if not design.any():
                 continue
-            moved = dict(logarithms)
-            moved[name] = moved[name] - _STEP
-            slope = (before - self._numbers(self._evaluate(moved))) / _STEP
+            changed = dict(logarithms)
+            changed[name] = changed[name] - _STEP
+            slope = (before - self._numbers(self._evaluate(changed))) / _STEP
+            if name in BOUNDS:
+                slope = slope * (1.0 - np.exp(logarithms[name]) / BOUNDS[name])[self._seen.index]
             result += slope[:, None] * design[self._seen.index]
         return result
 
     def _logarithms(self, values: FloatArray) -> dict[str, FloatArray]:
-        return {name: start + self._design[name] @ values for name, start in self._start.items()}
+        found = {}
+        for name, start in self._start.items():
+            shift = self._design[name] @ values
+            most = BOUNDS.get(name)
+            found[name] = start + shift if most is None else _bounded(_odds(np.exp(start), most) + shift, most)
+        return found
 
     def _evaluate(self, logarithms: Mapping[str, FloatArray]) -> MeanField:
         plain = {name: np.exp(each) for name, each in logarithms.items()}
@@ -160,10 +215,10 @@ class Model:
             "e2e": predicted.e2e_s,
             "throughput": predicted.output_tokens_per_s,
         }
-        result = np.zeros(len(self._seen.value))
+        result = self._seen.offset.copy()
         for kind, column in columns.items():
             rows = self._seen.kind == kind
-            result[rows] = np.log(column[self._seen.index[rows]])
+            result[rows] += np.log(column[self._seen.index[rows]])
         return result
 
 
@@ -240,19 +295,30 @@ def _design(name: str, systems: Sequence[System], coordinates: Sequence[Coordina
     """Return which coordinate moves which system's effective parameter, shape (n, k)."""
     result = np.zeros((len(systems), len(coordinates)))
     for column, each in enumerate(coordinates):
-        parameter, _, number_format = each.parameter.partition(".")
-        if parameter != name and not (name == "projection_matmul" and parameter == "matmul"):
+        parameter, number_format = _named(name, each.parameter)
+        if not parameter:
             continue
         members = {
             "shared": [""] * len(systems),
             "framework": [system.framework for system in systems],
             "family": [system.hardware.family for system in systems],
+            "client": [system.client for system in systems],
         }[each.level]
         for row, (system, member) in enumerate(zip(systems, members, strict=True)):
             used = _format_of(name, system) if parameter in _BY_FORMAT else ""
             if member == each.member and number_format in ("", used):
                 result[row, column] = 1.0
     return result
+
+
+def _named(name: str, written: str) -> tuple[str, str]:
+    """Return parameter and format by which a coordinate moves an effective parameter; empty where it does not."""
+    wanted = "matmul" if name == "projection_matmul" else name
+    for each in written.split("+"):
+        parameter, _, number_format = each.partition(".")
+        if parameter == wanted:
+            return parameter, number_format
+    return "", ""
 
 
 def _format_of(name: str, system: System) -> str:

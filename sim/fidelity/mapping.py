@@ -114,6 +114,9 @@ class System:
     source: str
     """Source as written."""
 
+    client: str = ""
+    """Benchmark client, whose clock and transport are part of first tokens: see `data/clients.csv`."""
+
     decode_only: bool = False
     """Whether a pool of its own prefills, so that TTFT is not predicted."""
 
@@ -170,6 +173,7 @@ class Mapper:
             accelerator_name=columns["accelerator"],
             model_name=columns["model"],
             source=columns["source"],
+            client=client_of(columns["source"]),
             decode_only=bool(disaggregated),
         )
 
@@ -198,6 +202,20 @@ class Mapper:
 def _names() -> Mapping[tuple[str, str], str]:
     with (DATA / "names.csv").open(encoding="utf-8") as file:
         return {(row["kind"], row["written"]): row["name"] for row in csv.DictReader(file)}
+
+
+@functools.cache
+def client_factors() -> Mapping[str, float]:
+    """Return benchmark client -> factor on the overhead of a request, as its clock sees it."""
+    with (DATA / "clients.csv").open(encoding="utf-8") as file:
+        return {row["client"]: float(row["request_overhead"]) for row in csv.DictReader(file)}
+
+
+@functools.cache
+def client_of(source: str) -> str:
+    """Return the benchmark client of a source as written: the longest name with which it starts, or none."""
+    found = [name for name in client_factors() if name and source.lower().startswith(name)]
+    return max(found, key=len, default="")
 
 
 def _name(kind: str, written: str) -> str:

@@ -20,7 +20,7 @@ from sim.fidelity.driven_runs import (
     request_lengths,
     simulate,
 )
-from sim.fidelity.mapping import System, UnmappedError
+from sim.fidelity.mapping import System, UnmappedError, client_factors
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import Deployment
 from sim.serving.kv_cache import kv_capacity
@@ -127,7 +127,12 @@ def deployment(system: System, stack: ServingStackSpec) -> Deployment:
     )
 
 
-def predict(system: System, stack: ServingStackSpec, at_given_rate: bool = False) -> Prediction:
+def predict(
+    system: System,
+    stack: ServingStackSpec,
+    at_given_rate: bool = False,
+    clients: Mapping[str, float] | None = None,
+) -> Prediction:
     """Return what the simulator predicts for a measured system.
 
     A run at a rate under stated limits is taken for what it is, a server driven as hard as its limits allow: its
@@ -144,6 +149,8 @@ def predict(system: System, stack: ServingStackSpec, at_given_rate: bool = False
         Batching limits and efficiencies.
     at_given_rate : bool
         Predict latencies of open loops at the absolute rate, whatever the predicted capacity.
+    clients : mapping, optional
+        Benchmark client -> factor on the overhead of a request; by default those of `data/clients.csv`.
 
     Raises
     ------
@@ -153,7 +160,7 @@ def predict(system: System, stack: ServingStackSpec, at_given_rate: bool = False
     """
     replica = deployment(system, stack)
     kind = system.load.kind
-    overhead_s = replica.request_overhead_s
+    overhead_s = replica.request_overhead_s * (clients or client_factors()).get(system.client, 1.0)
     if kind == "offline":
         return _offline(system, replica)
     if kind == "limits":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ from sim.fidelity.calibration import Row, coordinates, fit_rows, observations
 from sim.fidelity.fitting import REQUEST_OVERHEAD, Fitted, Observations, fit
 from sim.fidelity.mapping import DATA, Mapper, fidelity_library
 from sim.fidelity.points import MeasuredRun
-from sim.fidelity.stack_yaml import parameter_lines
-from sim.fidelity.validation import Validation
+from sim.fidelity.stack_yaml import family_lines, parameter_lines, together
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
 
@@ -38,9 +38,7 @@ LIMITS = {
 _SOURCE = (
     "Fit to measured points of public benchmarks (MLPerf, InferenceX, TensorRT-LLM, vLLM runs); see docs/measured.md"
 )
-_LEAST = 0.02
 _HELD = 1e-6
-_QUIET = "low (<=2/accel)"
 
 APART = frozenset({"vllm-2023"})
 """Framework families whose points say nothing about current engines."""
@@ -114,52 +112,11 @@ def _with_limits(base: ServingStackSpec, framework: str) -> ServingStackSpec:
     return base.model_copy(update={"batching": batching.model_copy(update=changed)})
 
 
-def _delayed(
-    factors: Mapping[str, tuple[float, float]], base: ServingStackSpec, delay_s: float
-) -> dict[str, tuple[float, float]]:
-    """Return factors with a time added to the overhead of a request, which stays positive."""
-    factor, error = factors.get(REQUEST_OVERHEAD, (1.0, 1.0))
-    own_s = base.step_time.request_overhead.value
-    return {**factors, REQUEST_OVERHEAD: (max(factor + delay_s / own_s, 0.1 * factor), error)}
-
-
-def _product(
-    first: Mapping[str, tuple[float, float]], second: Mapping[str, tuple[float, float]]
-) -> dict[str, tuple[float, float]]:
-    """Return factors of two levels multiplied; what one level has by format the other has for all formats."""
-    result = dict(first)
-    for name, (factor, error) in second.items():
-        held = [each for each in result if each == name or each.startswith(f"{name}.")]
-        for each in held or [name]:
-            before = result.get(each, (1.0, 1.0))
-            result[each] = (before[0] * factor, float(np.exp(np.hypot(np.log(before[1]), np.log(error)))))
-    return result
-
-
-def first_token_delays(validation: Validation, fitted: Collection[str]) -> dict[str, float]:
-    """Return framework -> what first tokens take longer than simulated where nobody queues [s].
-
-    Frameworks whose first tokens were part of the fit have none. For the others it is the median over groups of
-    accelerator and model of the median difference in closed loops of at most two users an accelerator: tokenisation,
-    transport and scheduling that no step contains.
-
-    Parameters
-    ----------
-    validation : Validation
-        Points compared with stacks without delays.
-    fitted : collection of str
-        Frameworks whose first tokens were part of the fit.
-
-    """
-    differences: dict[str, dict[tuple[str, str, str], list[float]]] = {}
-    for each in validation.compared:
-        quiet = (each.metric, each.statistic, each.load, each.regime) == ("ttft", "mean", "closed", _QUIET)
-        if quiet and each.framework not in fitted:
-            group = (each.source, each.accelerator, each.model)
-            differences.setdefault(each.framework, {}).setdefault(group, []).append(each.measured - each.predicted)
+def fitted_clients(fitted: Fitted) -> dict[str, float]:
+    """Return benchmark client -> factor on the overhead of a request, as fitted: what `data/clients.csv` holds."""
+    members = sorted({each.member for each in fitted.coordinates if each.level == "client"})
     return {
-        framework: float(np.median([np.median(found) for found in groups.values()]))
-        for framework, groups in differences.items()
+        member: float(f"{math.exp(fitted.shifts('client', member)[REQUEST_OVERHEAD][0]):.3g}") for member in members
     }
 
 
@@ -168,7 +125,6 @@ def write_stacks(
     base: ServingStackSpec,
     bands: Sequence[str],
     folder: Path,
-    delays: Mapping[str, float] | None = None,
 ) -> None:
     """Write `shared.yaml` and one file a framework into a folder.
 
@@ -182,8 +138,6 @@ def write_stacks(
         Lines of YAML with the error bands, for all frameworks.
     folder : Path
         Where to write.
-    delays : mapping, optional
-        Framework -> what is added to the overhead of a request [s]; see `first_token_delays`.
 
     """
     head = (DATA / "serving_stacks" / "kernels.yaml").read_text("utf-8").partition("\nstep_time:")[0]
@@ -193,31 +147,28 @@ def write_stacks(
         .replace(_KERNELS_TITLE, _SHARED_TITLE)
         .replace("\n\nbatching:", f"\n  FITTED: {_SOURCE}\n\nbatching:")
     )
-    shared = fitted.factors("shared")
-    families = ["families:"]
-    for member in sorted({each.member for each in fitted.coordinates if each.level == "family"}):
-        moved = {
-            name: found
-            for name, found in sorted(fitted.factors("family", member).items())
-            if abs(np.log(found[0])) >= _LEAST
-        }
-        families.append(f"  {member}:" if moved else f"  {member}: {{}}")
-        for name, (factor, error) in moved.items():
-            value, low, high = (f"{number:.3g}" for number in (factor, factor / error, factor * error))
-            families.append(
-                f"    {name}: {{value: {value}, low: {low}, high: {high}, source: [FITTED], confidence: derived}}"
-            )
+    shared = fitted.shifts("shared")
+    members = sorted({each.member for each in fitted.coordinates if each.level == "family"})
+    families = {member: fitted.shifts("family", member) for member in members}
     fixed = [
         f"  smoothness: {{value: {base.step_time.smoothness.value:g}, source: [FIT], confidence: derived}}",
         "  step_time_spread: {value: 0.1, low: 0.084, high: 0.27, source: [FIT], confidence: derived}",
     ]
-    text = [head.rstrip(), "", "step_time:", *fixed, *parameter_lines(base, shared, "FITTED"), "", *families]
+    text = [
+        head.rstrip(),
+        "",
+        "step_time:",
+        *fixed,
+        *parameter_lines(base, shared, "FITTED"),
+        "",
+        *family_lines(base, shared, families, "FITTED"),
+    ]
     (folder / "shared.yaml").write_text("\n".join([*text, "", *bands]).rstrip() + "\n", "utf-8")
     for framework in sorted({each.member for each in fitted.coordinates if each.level == "framework"}):
         if framework not in TITLES:
             continue
         slots, budget = LIMITS[framework]
-        factors = _product(shared, fitted.factors("framework", framework))
+        own = together(shared, fitted.shifts("framework", framework))
         assumed = "source: [assumption], confidence: assumption"
         text = [
             "kind: serving_stack",
@@ -225,7 +176,7 @@ def write_stacks(
             f"title: {TITLES[framework]}",
             "extends: shared",
             "description: >",
-            "  Efficiencies of this framework family; factors by accelerator family are those of `shared`.",
+            "  Efficiencies of this framework family, with factors by accelerator family.",
             "sources:",
             f"  FITTED: {_SOURCE}",
             "batching:",
@@ -233,6 +184,7 @@ def write_stacks(
             f"  step_token_budget: {{value: {budget} tokens, low: {budget // 4} tokens, high: {budget * 2} tokens, "
             f"{assumed}}}",
             "step_time:",
-            *parameter_lines(base, _delayed(factors, base, (delays or {}).get(framework, 0.0)), "FITTED"),
+            *parameter_lines(base, own, "FITTED"),
+            *family_lines(base, own, families, "FITTED"),
         ]
         (folder / f"{framework}.yaml").write_text("\n".join(text).rstrip() + "\n", "utf-8")

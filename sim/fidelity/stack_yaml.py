@@ -1,4 +1,4 @@
-"""Serving stacks as YAML: the values of a stack times fitted factors, with one standard error around them."""
+"""Serving stacks as YAML: the values of a stack after fitted shifts, with one standard error around them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from sim.fidelity.calibration import Calibration
-from sim.specs.serving_stack import EFFICIENCIES, ServingStackSpec
+from sim.fidelity.fitting import moved
+from sim.specs.serving_stack import ServingStackSpec
 
 
 def profile_yaml(calibration: Calibration, name: str, points: str) -> str:
@@ -24,7 +25,7 @@ def profile_yaml(calibration: Calibration, name: str, points: str) -> str:
         What it was fitted on, for its sources.
 
     """
-    factors = calibration.fitted.factors("shared")
+    shifts = calibration.fitted.shifts("shared")
     error = float(np.median(np.abs(np.expm1(calibration.after))))
     lines = [
         "kind: serving_stack",
@@ -38,7 +39,7 @@ def profile_yaml(calibration: Calibration, name: str, points: str) -> str:
         f"  OWN: {points!r}",
         *batching_lines(calibration.base),
         "step_time:",
-        *parameter_lines(calibration.base, factors, "OWN"),
+        *parameter_lines(calibration.base, shifts, "OWN"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -55,48 +56,108 @@ def batching_lines(base: ServingStackSpec) -> list[str]:
     ]
 
 
-def parameter_lines(base: ServingStackSpec, factors: Mapping[str, tuple[float, float]], source: str) -> list[str]:
-    """Return all `step_time` entries of YAML: values of a stack times factors, with one standard error around them.
+Shifts = Mapping[str, tuple[float, float]]
+"""Parameter (or `parameter.format`) -> shift of its logarithm or log odds, and the standard error."""
+
+
+def together(*levels: Shifts) -> dict[str, tuple[float, float]]:
+    """Return the shifts of several levels added up, their errors as of independent ones."""
+    result: dict[str, tuple[float, float]] = {}
+    for level in levels:
+        for name, (shift, error) in level.items():
+            before = result.get(name, (0.0, 0.0))
+            result[name] = (before[0] + shift, math.hypot(before[1], error))
+    return result
+
+
+def shifted(base: ServingStackSpec, shifts: Shifts) -> dict[str, tuple[float, float, float]]:
+    """Return parameter (or `parameter.format`) -> value, and one standard error below and above it.
+
+    Parameters
+    ----------
+    base : ServingStackSpec
+        The stack from which the shifts depart.
+    shifts : mapping
+        Shifts; one of `parameter` counts for all its formats.
+
+    """
+    result = {}
+    for parameter in type(base.step_time).model_fields:
+        if parameter in _FIXED:
+            continue
+        value = getattr(base.step_time, parameter)
+        starts = {"": value} if not isinstance(value, Mapping) else {key.value: each for key, each in value.items()}
+        for number_format, start in starts.items():
+            name = f"{parameter}.{number_format}" if number_format else parameter
+            found = [shifts[each] for each in {name, parameter} if each in shifts]
+            shift, error = sum(each[0] for each in found), math.hypot(*(each[1] for each in found))
+            result[name] = (
+                moved(parameter, start.value, shift),
+                moved(parameter, start.value, shift - error),
+                moved(parameter, start.value, shift + error),
+            )
+    return result
+
+
+def parameter_lines(base: ServingStackSpec, shifts: Shifts, source: str) -> list[str]:
+    """Return all `step_time` entries of YAML: values of a stack after shifts, with one standard error around them.
 
     Parameters
     ----------
     base : ServingStackSpec
         The stack.
-    factors : mapping
-        Parameter (or `parameter.format`) -> factor and its standard error as a ratio.
+    shifts : mapping
+        Shifts of its parameters.
     source : str
         Source key.
 
     """
     lines = []
     formats: dict[str, dict[str, str]] = {}
-    for parameter in type(base.step_time).model_fields:
-        if parameter in _FIXED:
-            continue
-        value = getattr(base.step_time, parameter)
-        factor, error = factors.get(parameter, (1.0, 1.0))
-        if isinstance(value, Mapping):
-            for number_format, each in value.items():
-                own, spread = factors.get(f"{parameter}.{number_format.value}", (1.0, 1.0))
-                entry = _entry(each.value * factor * own, max(error, spread), "", source, 1.0)
-                formats.setdefault(parameter, {})[number_format.value] = entry
-            continue
-        unit = " us" if parameter.endswith(("latency", "overhead")) else ""
-        most = _MOST.get(parameter, 1.0 if parameter in EFFICIENCIES else math.inf)
-        lines.append(
-            f"  {parameter}: {_entry(value.value * factor * (1e6 if unit else 1.0), error, unit, source, most)}"
-        )
+    for name, numbers in shifted(base, shifts).items():
+        parameter, _, number_format = name.partition(".")
+        entry = _entry(numbers, parameter.endswith(("latency", "overhead")), source)
+        if number_format:
+            formats.setdefault(parameter, {})[number_format] = entry
+        else:
+            lines.append(f"  {parameter}: {entry}")
     for parameter, entries in sorted(formats.items()):
         lines.append(f"  {parameter}:")
         lines += [f"    {number_format}: {entry}" for number_format, entry in sorted(entries.items())]
     return lines
 
 
-_MOST = {"expert_imbalance_exponent": 1.0, "link_bandwidth": 2.0}
+def family_lines(base: ServingStackSpec, own: Shifts, families: Mapping[str, Shifts], source: str) -> list[str]:
+    """Return `families` as YAML: factors that take a stack's values to those on each accelerator family.
+
+    Parameters
+    ----------
+    base : ServingStackSpec
+        Stack from which the shifts depart.
+    own : mapping
+        Shifts of the stack.
+    families : mapping
+        Family -> its further shifts.
+    source : str
+        Source key.
+
+    """
+    plain = shifted(base, own)
+    lines = ["families:"]
+    for member, shifts in sorted(families.items()):
+        entries = []
+        for name, numbers in shifted(base, together(own, shifts)).items():
+            if name in shifts or name.partition(".")[0] in shifts:
+                value, low, high = (each / plain[name][0] for each in numbers)
+                figures = f"value: {value:.4g}, low: {min(low, high):.4g}, high: {max(low, high):.4g}"
+                entries.append(f"    {name}: {{{figures}, source: [{source}], confidence: derived}}")
+        lines += [f"  {member}:", *entries] if entries else [f"  {member}: {{}}"]
+    return lines
+
+
 _FIXED = frozenset({"smoothness", "step_time_spread"})
 
 
-def _entry(value: float, error: float, unit: str, source: str, most: float) -> str:
-    numbers = [float(f"{min(each, most):.4g}") for each in (value, value / error, value * error)]
-    text = [f"{each:g}{unit}" for each in numbers]
+def _entry(numbers: tuple[float, float, float], is_time: bool, source: str) -> str:
+    text = [f"{float(f'{each * 1e6:.4g}'):g} us" if is_time else f"{float(f'{each:.4g}'):g}" for each in numbers]
     return f"{{value: {text[0]}, low: {text[1]}, high: {text[2]}, source: [{source}], confidence: derived}}"

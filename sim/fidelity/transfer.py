@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from sim.fidelity.calibration import Row
 from sim.fidelity.fitting import Fitted, Observations
 from sim.fidelity.mapping import Mapper, System, UnmappedError
 from sim.fidelity.points import KINDS, MeasuredRun
-from sim.fidelity.shipping import fit_library, write_stacks
+from sim.fidelity.shipping import fit_library, fitted_clients, write_stacks
 from sim.fidelity.validation import Compared, Validation, validate, weighted_quantile
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
@@ -38,9 +38,6 @@ class Held:
 
     base: ServingStackSpec
     """Stack from which it departed."""
-
-    delays: Mapping[str, float] = field(default_factory=dict)
-    """Framework -> what is added to the overhead of a request [s]."""
 
 
 def group_fold(folds: int) -> Callable[[System], str]:
@@ -95,15 +92,17 @@ def left_out(
         with tempfile.TemporaryDirectory() as folder:
             stacks = Path(folder) / "serving_stacks"
             stacks.mkdir()
-            write_stacks(fitted, held.base, (), stacks, held.delays)
-            compared += validate(members.get(part, []), Library((Path(folder), *library.roots))).compared
+            write_stacks(fitted, held.base, (), stacks)
+            compared += validate(
+                members.get(part, []), Library((Path(folder), *library.roots)), clients=fitted_clients(fitted)
+            ).compared
     return Validation(compared, [])
 
 
 def _without(held: Held, part: str, part_of: Callable[[System], str]) -> Fitted:
     """Return the full fit as a start, without the coordinates that only the left-out part determines."""
     kept = [row.system for row in held.rows if part_of(row.system) != part]
-    members = {""} | {each.framework for each in kept} | {each.hardware.family for each in kept}
+    members = {""} | {name for each in kept for name in (each.framework, each.hardware.family, each.client)}
     used = np.array([each.member in members for each in held.fitted.coordinates])
     return Fitted(
         [each for each, use in zip(held.fitted.coordinates, used, strict=True) if use],

@@ -145,7 +145,11 @@ class Validation:
 
 
 def validate(
-    runs: Sequence[MeasuredRun], library: Library | None = None, progress: Callable[[float], None] | None = None
+    runs: Sequence[MeasuredRun],
+    library: Library | None = None,
+    progress: Callable[[float], None] | None = None,
+    at_given_rate: bool = False,
+    clients: Mapping[str, float] | None = None,
 ) -> Validation:
     """Compare measured runs with what the simulator predicts for them.
 
@@ -157,6 +161,8 @@ def validate(
         Where hardware, models and serving stacks are looked up.
     progress : callable, optional
         Told the fraction that is done.
+    at_given_rate, clients
+        See `sim.fidelity.prediction.predict`.
 
     """
     found = library or fidelity_library()
@@ -170,7 +176,7 @@ def validate(
             if system.framework not in stacks:
                 stacks |= stacks_by_framework(found, [system.framework])
             stack = stacks[system.framework]
-            predicted: Prediction | str = predict(system, stack)
+            predicted: Prediction | str = predict(system, stack, at_given_rate, clients)
         except UnmappedError as error:
             predicted = str(error)
         for target in run.targets:

@@ -208,7 +208,8 @@ class ServingStackSpec(Document):
     name another one. `step_time` still says how they continue outside of it, and the overhead of requests."""
 
     families: dict[str, dict[str, Sourced[PositiveNumber]]] = Field(default_factory=dict)
-    """Accelerator family -> parameter of `step_time` -> factor on it; families without an entry use it as it is."""
+    """Accelerator family -> parameter of `step_time`, or `parameter.format` -> factor on it; families without an entry
+    use it as it is."""
 
     bands: dict[BandMetric, dict[BandClass, BandSpec]] = Field(default_factory=dict)
     """Metric -> how well the system is known -> error band of a prediction."""
@@ -220,7 +221,7 @@ class ServingStackSpec(Document):
     def _factors_name_parameters(self) -> Self:
         known = set(StepTimeSpec.model_fields) - {"smoothness", "step_time_spread"}
         for family, factors in self.families.items():
-            unknown = sorted(set(factors) - known)
+            unknown = sorted(name for name in factors if name.partition(".")[0] not in known)
             if unknown:
                 raise ValueError(f"families.{family} has factors on what is no parameter: {', '.join(unknown)}")
         return self
@@ -235,10 +236,14 @@ class ServingStackSpec(Document):
 
         """
         update: dict[str, Any] = {}
-        for name, factor in self.families.get(family, {}).items():
-            value = getattr(self.step_time, name)
+        for written, factor in self.families.get(family, {}).items():
+            name, _, number_format = written.partition(".")
+            value = update.get(name, getattr(self.step_time, name))
             if isinstance(value, Mapping):
-                update[name] = {key: _times(name, each, factor.value) for key, each in value.items()}
+                update[name] = {
+                    key: _times(name, each, factor.value) if number_format in ("", key.value) else each
+                    for key, each in value.items()
+                }
             else:
                 update[name] = _times(name, value, factor.value)
         return self.step_time.model_copy(update=update)
