@@ -28,8 +28,7 @@ def validate_command(points: Path | None, output: Path | None, overwrite: bool, 
     from sim.cli_common import print_json, problems_told
 
     with problems_told():
-        from sim.fidelity.mapping import DATA
-        from sim.fidelity.points import read_points
+        from sim.fidelity.points import DATA, read_points
         from sim.fidelity.validation import validate
         from sim.fidelity.validation_files import FILES, PAGE, PICTURE, check_place, write_validation
         from sim.reporting.console import progress, show

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.fidelity.fitting import LEVELS, Coordinate, Fitted, Model, Observations, fit
-from sim.fidelity.mapping import DATA, Load, Mapper, System, UnmappedError, fidelity_library
+from sim.fidelity.mapping import Load, Mapper, System, UnmappedError, fidelity_library
 from sim.fidelity.mean_field import stacked_shapes, traffic
-from sim.fidelity.points import MeasuredRun, Target
+from sim.fidelity.points import DATA, MeasuredRun, Target
 from sim.specs.errors import InputError, Problem
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
@@ -24,6 +24,9 @@ GROUP_SIZE = 8
 
 QUALITY_WEIGHTS = {"A": 1.0, "": 1.0, "B": 0.05}
 TTFT_WEIGHT = 0.3
+QUEUED = ("NVIDIA lab",)
+"""Starts of sources whose first tokens are not fitted: they wait for slots that the source does not count."""
+
 UNSTEADY = ("InferenceX experimental",)
 """Starts of sources whose runs are compared but not fitted: their servers were not warm."""
 
@@ -77,7 +80,7 @@ def fit_rows(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[Row]:
                 load = Load("limits", 0.0, system.load.ttft_limit_s, system.load.tpot_limit_s)
                 used = dataclasses.replace(system, load=load)
             elif (target.kind, system.load.kind) == ("throughput", "open") or (
-                target.kind == "ttft" and system.decode_only
+                target.kind == "ttft" and (system.decode_only or system.source.startswith(QUEUED))
             ):
                 continue
             rows.append(Row(used, target))
@@ -140,7 +143,7 @@ def coordinates(systems: Sequence[System], levels: Sequence[str] = LEVELS) -> li
         "shared": [""],
         "framework": sorted({each.framework for each in systems}),
         "family": sorted({each.hardware.family for each in systems}),
-        "client": sorted({each.client for each in systems}),
+        "client": sorted({each.client for each in systems} - {""}),
     }
     return [
         Coordinate(level, member, row["parameter"], float(row["spread"]), float(row["centre"]))

@@ -36,7 +36,7 @@ BOUNDS = dict.fromkeys((*EFFICIENCIES, "projection_matmul", "expert_imbalance_ex
 """Effective parameter -> what it cannot exceed [1]."""
 
 _ROOM = 1e-3
-_BY_FORMAT = ("matmul", "expert_matmul")
+_BY_FORMAT = ("matmul", "expert_matmul", "quantisation_latency")
 
 
 @dataclass(frozen=True)

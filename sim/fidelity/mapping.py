@@ -9,19 +9,16 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from sim.fidelity.points import MeasuredRun
+from sim.fidelity.clients import client_of
+from sim.fidelity.points import DATA, MeasuredRun
 from sim.serving.kv_cache import Formats, weight_bytes_per_accelerator
 from sim.specs.errors import InputError
 from sim.specs.fleet import ParallelismSpec
 from sim.specs.hardware import HardwareSpec, NumberFormat
 from sim.specs.library import Library, default_library
 from sim.specs.model import ModelSpec, MultiHeadLatentAttention
-
-DATA = Path(__file__).parent / "data"
-"""Names, lengths and profiles of systems that were measured but are not offered to planners."""
 
 FP4, FP8, BF16, INT8 = NumberFormat.FP4, NumberFormat.FP8, NumberFormat.BF16, NumberFormat.INT8
 
@@ -115,7 +112,7 @@ class System:
     """Source as written."""
 
     client: str = ""
-    """Benchmark client, whose clock and transport are part of first tokens: see `data/clients.csv`."""
+    """Benchmark client, whose clock and transport are part of first tokens."""
 
     decode_only: bool = False
     """Whether a pool of its own prefills, so that TTFT is not predicted."""
@@ -202,20 +199,6 @@ class Mapper:
 def _names() -> Mapping[tuple[str, str], str]:
     with (DATA / "names.csv").open(encoding="utf-8") as file:
         return {(row["kind"], row["written"]): row["name"] for row in csv.DictReader(file)}
-
-
-@functools.cache
-def client_factors() -> Mapping[str, float]:
-    """Return benchmark client -> factor on the overhead of a request, as its clock sees it."""
-    with (DATA / "clients.csv").open(encoding="utf-8") as file:
-        return {row["client"]: float(row["request_overhead"]) for row in csv.DictReader(file)}
-
-
-@functools.cache
-def client_of(source: str) -> str:
-    """Return the benchmark client of a source as written: the longest name with which it starts, or none."""
-    found = [name for name in client_factors() if name and source.lower().startswith(name)]
-    return max(found, key=len, default="")
 
 
 def _name(kind: str, written: str) -> str:

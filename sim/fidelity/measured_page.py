@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sim.fidelity.coverage import coverage_of
-from sim.fidelity.mapping import DATA
-from sim.fidelity.points import KINDS
+from sim.fidelity.points import DATA, KINDS
 from sim.fidelity.validation import Validation, worst_groups
 
 ERRORS = DATA / "measured_errors.json"

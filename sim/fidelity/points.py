@@ -12,6 +12,9 @@ from pathlib import Path
 
 from sim.specs.errors import InputError, Problem, suggest
 
+DATA = Path(__file__).parent / "data"
+"""Points, names, lengths, priors and profiles of systems that were measured but are not offered to planners."""
+
 REQUIRED = ("accelerator", "model", "metric", "value")
 """Columns without which a row says nothing."""
 

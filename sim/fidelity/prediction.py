@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.fidelity.clients import clients
 from sim.fidelity.driven_runs import (
     NANOSECONDS,
     client_metrics,
@@ -20,7 +21,7 @@ from sim.fidelity.driven_runs import (
     request_lengths,
     simulate,
 )
-from sim.fidelity.mapping import System, UnmappedError, client_factors
+from sim.fidelity.mapping import System, UnmappedError
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import Deployment
 from sim.serving.kv_cache import kv_capacity
@@ -131,7 +132,7 @@ def predict(
     system: System,
     stack: ServingStackSpec,
     at_given_rate: bool = False,
-    clients: Mapping[str, float] | None = None,
+    factors: Mapping[str, float] | None = None,
 ) -> Prediction:
     """Return what the simulator predicts for a measured system.
 
@@ -149,8 +150,8 @@ def predict(
         Batching limits and efficiencies.
     at_given_rate : bool
         Predict latencies of open loops at the absolute rate, whatever the predicted capacity.
-    clients : mapping, optional
-        Benchmark client -> factor on the overhead of a request; by default those of `data/clients.csv`.
+    factors : mapping, optional
+        Benchmark client -> factor on the overhead of a request; by default those of the shipped fit.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def predict(
     """
     replica = deployment(system, stack)
     kind = system.load.kind
-    overhead_s = replica.request_overhead_s * (clients or client_factors()).get(system.client, 1.0)
+    overhead_s = replica.request_overhead_s * (clients() if factors is None else factors).get(system.client, 1.0)
     if kind == "offline":
         return _offline(system, replica)
     if kind == "limits":

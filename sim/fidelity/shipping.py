@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from sim.fidelity.calibration import Row, coordinates, fit_rows, observations
-from sim.fidelity.fitting import REQUEST_OVERHEAD, Fitted, Observations, fit
-from sim.fidelity.mapping import DATA, Mapper, fidelity_library
-from sim.fidelity.points import MeasuredRun
+from sim.fidelity.fitting import Fitted, Observations, fit
+from sim.fidelity.mapping import Mapper, fidelity_library
+from sim.fidelity.points import DATA, MeasuredRun
 from sim.fidelity.stack_yaml import family_lines, parameter_lines, together
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
@@ -27,13 +27,13 @@ TITLES = {
 """Framework family -> title of its stack."""
 
 LIMITS = {
-    "vllm": (1024, 8192),
-    "vllm-2023": (256, 4096),
-    "sglang": (1024, 8192),
-    "trtllm": (4096, 16384),
-    "neuron": (256, 8192),
+    "vllm": (1024, 8192, 512),
+    "vllm-2023": (256, 4096, 1),
+    "sglang": (1024, 8192, 512),
+    "trtllm": (4096, 16384, 512),
+    "neuron": (256, 8192, 512),
 }
-"""Framework family -> slots and step token budget of its defaults in benchmarks."""
+"""Framework family -> slots, step token budget and tokens of the largest recorded graph, as benchmarks set them."""
 
 _SOURCE = (
     "Fit to measured points of public benchmarks (MLPerf, InferenceX, TensorRT-LLM, vLLM runs); see docs/measured.md"
@@ -81,7 +81,7 @@ def fit_library(
     moved = list(first.coordinates) if first is not None else coordinates(seen.systems)
     start = None if first is None else first.values
     apart = np.array([seen.systems[index].framework in APART for index in seen.index])
-    stacks = [base] * len(seen.systems)
+    stacks = starts(seen, base)
     joint = fit(seen.only(~apart), stacks, moved, first=start, evaluations=evaluations)
     if not apart.any():
         return joint
@@ -99,25 +99,41 @@ def fit_library(
     )
 
 
+def starts(seen: Observations, base: ServingStackSpec) -> list[ServingStackSpec]:
+    """Return the stack from which the fit of each system departs: one, with the settings of its framework."""
+    known = {name: _with_limits(base, name) for name in {each.framework for each in seen.systems}}
+    return [known[each.framework] for each in seen.systems]
+
+
 def _with_limits(base: ServingStackSpec, framework: str) -> ServingStackSpec:
     """Return a stack with the slots and the step token budget of a framework."""
     if framework not in LIMITS:
         return base
-    slots, budget = LIMITS[framework]
-    batching = base.batching
+    slots, budget, graph = LIMITS[framework]
+    batching, times = base.batching, base.step_time
     changed = {
         "max_sequences": batching.max_sequences.model_copy(update={"value": slots, "low": None, "high": None}),
         "step_token_budget": batching.step_token_budget.model_copy(update={"value": budget, "low": None, "high": None}),
     }
-    return base.model_copy(update={"batching": batching.model_copy(update=changed)})
+    graphs = {"graph_tokens": times.graph_tokens.model_copy(update={"value": graph, "low": None, "high": None})}
+    return base.model_copy(
+        update={"batching": batching.model_copy(update=changed), "step_time": times.model_copy(update=graphs)}
+    )
 
 
-def fitted_clients(fitted: Fitted) -> dict[str, float]:
+def client_factors(fitted: Fitted) -> dict[str, float]:
     """Return benchmark client -> factor on the overhead of a request, as fitted: what `data/clients.csv` holds."""
-    members = sorted({each.member for each in fitted.coordinates if each.level == "client"})
     return {
-        member: float(f"{math.exp(fitted.shifts('client', member)[REQUEST_OVERHEAD][0]):.3g}") for member in members
+        each.member: float(f"{math.exp(value):.4g}")
+        for each, value in zip(fitted.coordinates, fitted.values, strict=True)
+        if each.level == "client"
     }
+
+
+def write_clients(fitted: Fitted, path: Path) -> None:
+    """Write the factors of benchmark clients as CSV."""
+    rows = [f"{name},{factor:g}" for name, factor in client_factors(fitted).items()]
+    path.write_text("\n".join(["client,request_overhead", *rows]) + "\n", "utf-8")
 
 
 def write_stacks(
@@ -153,6 +169,8 @@ def write_stacks(
     fixed = [
         f"  smoothness: {{value: {base.step_time.smoothness.value:g}, source: [FIT], confidence: derived}}",
         "  step_time_spread: {value: 0.1, low: 0.084, high: 0.27, source: [FIT], confidence: derived}",
+        "  graph_tokens: {value: 512 tokens, low: 128 tokens, high: 1024 tokens, source: [assumption], "
+        "confidence: assumption}",
     ]
     text = [
         head.rstrip(),
@@ -167,7 +185,7 @@ def write_stacks(
     for framework in sorted({each.member for each in fitted.coordinates if each.level == "framework"}):
         if framework not in TITLES:
             continue
-        slots, budget = LIMITS[framework]
+        slots, budget, graph = LIMITS[framework]
         own = together(shared, fitted.shifts("framework", framework))
         assumed = "source: [assumption], confidence: assumption"
         text = [
@@ -184,6 +202,8 @@ def write_stacks(
             f"  step_token_budget: {{value: {budget} tokens, low: {budget // 4} tokens, high: {budget * 2} tokens, "
             f"{assumed}}}",
             "step_time:",
+            f"  graph_tokens: {{value: {graph} tokens, low: {-(-graph // 4)} tokens, high: {graph * 2} tokens, "
+            f"{assumed}}}",
             *parameter_lines(base, own, "FITTED"),
             *family_lines(base, own, families, "FITTED"),
         ]

@@ -155,7 +155,7 @@ def family_lines(base: ServingStackSpec, own: Shifts, families: Mapping[str, Shi
     return lines
 
 
-_FIXED = frozenset({"smoothness", "step_time_spread"})
+_FIXED = frozenset({"smoothness", "step_time_spread", "graph_tokens"})
 
 
 def _entry(numbers: tuple[float, float, float], is_time: bool, source: str) -> str:

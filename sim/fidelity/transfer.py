@@ -13,7 +13,7 @@ from sim.fidelity.calibration import Row
 from sim.fidelity.fitting import Fitted, Observations
 from sim.fidelity.mapping import Mapper, System, UnmappedError
 from sim.fidelity.points import KINDS, MeasuredRun
-from sim.fidelity.shipping import fit_library, fitted_clients, write_stacks
+from sim.fidelity.shipping import client_factors, fit_library, write_stacks
 from sim.fidelity.validation import Compared, Validation, validate, weighted_quantile
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
@@ -94,7 +94,7 @@ def left_out(
             stacks.mkdir()
             write_stacks(fitted, held.base, (), stacks)
             compared += validate(
-                members.get(part, []), Library((Path(folder), *library.roots)), clients=fitted_clients(fitted)
+                members.get(part, []), Library((Path(folder), *library.roots)), clients=client_factors(fitted)
             ).compared
     return Validation(compared, [])
 

@@ -95,6 +95,8 @@ class StepRates:
     elementwise_latency: Floats
     elementwise_bandwidth: Floats
     elementwise_passes: Floats
+    launch_latency: Floats
+    graph_tokens: Floats
     step_overhead: Floats
     sequence_overhead: Floats
 
@@ -178,6 +180,9 @@ def linear_seconds(shape: StepShape, rates: StepRates, tokens: Floats) -> NDArra
     around = shape.sums * rates.ring_latency + shape.sum_ring_s * own / rates.link_bandwidth
     total = total + np.minimum(once, around) + shape.exchanges * rates.collective_latency
     total = total + shape.exchange_link_s * own / rates.link_bandwidth
+    # A host that launches every kernel of a long step by itself is waited for where the kernels are short.
+    launched = smooth_maximum(total, shape.layers * rates.launch_latency + 0.0 * own, rates.smoothness)
+    total = np.where(own > rates.graph_tokens, launched, total)
     return np.asarray(total + rates.step_overhead)
 
 
@@ -250,7 +255,9 @@ def step_rates(parameters: StepTimeSpec, formats: Formats, experts: bool = True)
         No efficiency for a format that is needed.
 
     """
+    quantised = parameters.quantisation_latency.get(formats.weight_arithmetic)
     chosen = {
+        "quantisation_latency": 0.0 if quantised is None else quantised.value,
         "matmul": parameters.matmul[formats.weight_arithmetic].value,
         "projection_matmul": parameters.matmul[NumberFormat.BF16].value,
         "expert_matmul": parameters.expert_matmul[formats.expert_arithmetic].value if experts else 1.0,

@@ -65,8 +65,8 @@ class StepTimeSpec(Spec):
     matmul_latency: Sourced[Seconds]
     """Latency floor of one matrix product [s]."""
 
-    quantisation_latency: Sourced[Seconds]
-    """Time to quantise the activations of one fp8 or fp4 matrix product [s]."""
+    quantisation_latency: dict[NumberFormat, Sourced[Seconds]]
+    """Time to quantise the activations of one matrix product, by arithmetic format; nothing for one not listed [s]."""
 
     kv_bandwidth: Sourced[Efficiency]
     """Fraction of memory bandwidth when reading grouped-query KV [1]."""
@@ -118,6 +118,12 @@ class StepTimeSpec(Spec):
 
     elementwise_passes: Sourced[PositiveNumber]
     """Times that one layer's residual is read or written [1]."""
+
+    launch_latency: Sourced[Seconds]
+    """Host time to launch the kernels of one layer in a step that is no recorded graph; it overlaps with them [s]."""
+
+    graph_tokens: Sourced[WholeTokens]
+    """Tokens up to which steps are recorded graphs, which launch at once [tokens]."""
 
     step_overhead: Sourced[Seconds]
     """Host time of one engine iteration: scheduling, input preparation [s]."""

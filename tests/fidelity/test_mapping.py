@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sim.fidelity.mapping import DATA, Mapper, UnmappedError, dataset, fidelity_library, framework_family
-from sim.fidelity.points import MeasuredRun
+from sim.fidelity.mapping import Mapper, UnmappedError, dataset, fidelity_library, framework_family
+from sim.fidelity.points import DATA, MeasuredRun
 from sim.specs.hardware import NumberFormat
 
 Maker = Callable[..., MeasuredRun]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.fidelity.mapping import DATA, Mapper, fidelity_library
-from sim.fidelity.points import MeasuredRun, read_points
+from sim.fidelity.mapping import Mapper, fidelity_library
+from sim.fidelity.points import DATA, MeasuredRun, read_points
 from sim.fidelity.prediction import predict
 from sim.fidelity.validation import (
     Compared,
