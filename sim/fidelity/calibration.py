@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.fidelity.fitting import LEVELS, Coordinate, Fitted, Model, Observations, fit
-from sim.fidelity.mapping import Load, Mapper, System, UnmappedError, fidelity_library
+from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.mean_field import stacked_shapes, traffic
 from sim.fidelity.points import DATA, MeasuredRun, Target
+from sim.fidelity.systems import Load, System, UnmappedError
 from sim.specs.errors import InputError, Problem
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
@@ -66,7 +67,7 @@ def fit_rows(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[Row]:
             continue
         limited = math.isfinite(system.load.tpot_limit_s) and system.load.kind == "open"
         chunked = chunked_gaps(run)
-        if system.source.startswith(UNSTEADY):
+        if system.source.startswith(UNSTEADY) or system.speculation.drafts:
             continue
         for target in run.targets:
             if not target.kind or target.statistic not in ("mean", "p50", "output"):
@@ -79,8 +80,10 @@ def fit_rows(runs: Sequence[MeasuredRun], mapper: Mapper) -> list[Row]:
                     continue
                 load = Load("limits", 0.0, system.load.ttft_limit_s, system.load.tpot_limit_s)
                 used = dataclasses.replace(system, load=load)
-            elif (target.kind, system.load.kind) == ("throughput", "open") or (
-                target.kind == "ttft" and (system.decode_only or system.source.startswith(QUEUED))
+            elif (
+                (target.kind, system.load.kind) == ("throughput", "open")
+                or (target.kind == "ttft" and system.source.startswith(QUEUED))
+                or (target.kind != "tpot" and system.prefill is not None)
             ):
                 continue
             rows.append(Row(used, target))

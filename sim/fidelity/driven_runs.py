@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sim.demand.streams import stream
 from sim.demand.trace import Trace
 from sim.engine.run import RunPlan, run
-from sim.fidelity.mapping import System, UnmappedError, dataset
+from sim.fidelity.systems import System, UnmappedError
+from sim.fidelity.wording import dataset
 from sim.serving.deployment import Deployment
 
 SEED = 20260901
@@ -24,7 +25,10 @@ _LONGEST_NS = 4_000_000_000_000_000
 
 
 def request_lengths(system: System, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return prompt, cached and answer lengths of some requests [tokens], shape (count,) each."""
+    """Return prompt and cached tokens of some requests, and steps of their answers, shape (count,) each.
+
+    A step gives one token, or several with speculation.
+    """
     lengths = system.lengths
     draws = stream(SEED, "fidelity", system.model.name, "lengths")
     if lengths.shape == "dataset":
@@ -38,6 +42,7 @@ def request_lengths(system: System, count: int) -> tuple[NDArray[np.int64], NDAr
         output = lengths.output_tokens * draws.uniform(low, high, count)
     else:
         prompt, output = np.full(count, lengths.prompt_tokens), np.full(count, lengths.output_tokens)
+    output = output / system.speculation.tokens_per_step
     whole = np.maximum(1, np.rint(prompt)).astype(np.int64)
     cached = np.minimum(np.int64(round(lengths.cached_tokens)), whole - 1)
     return whole, cached, np.maximum(1, np.rint(output)).astype(np.int64)
@@ -89,7 +94,7 @@ def client_metrics(
     if len(records) == 0:
         raise UnmappedError("no request finishes in simulation: longer than the KV memory of a replica")
     arrival, first, finished = (records[name] / NANOSECONDS for name in ("arrival_ns", "first_token_ns", "finished_ns"))
-    output = records["output_tokens"]
+    output = records["output_tokens"] * system.speculation.tokens_per_step
     several = output > 1
     columns = {"ttft": first - arrival + overhead_s, "e2e": finished - arrival + overhead_s}
     if several.any():

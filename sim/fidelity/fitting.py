@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from sim.fidelity.mapping import System
 from sim.fidelity.mean_field import MeanField, Traffic, mean_field
+from sim.fidelity.systems import System
 from sim.serving.step_time import StepRates, step_rates
 from sim.serving.step_work import StepShape
 from sim.specs.hardware import NumberFormat

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fidelity.mapping import System
+from sim.fidelity.systems import System
 from sim.serving.capacity import request_mix
 from sim.serving.kv_cache import kv_capacity
 from sim.serving.roofline import window_tokens

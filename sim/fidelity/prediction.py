@@ -6,6 +6,7 @@ highest rate that keeps them, for as long as MLPerf drives it.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,18 +16,17 @@ import numpy as np
 from sim.fidelity.clients import clients
 from sim.fidelity.driven_runs import (
     NANOSECONDS,
+    QUANTILES,
     client_metrics,
     closed_trace,
     open_trace,
     request_lengths,
     simulate,
 )
-from sim.fidelity.mapping import System, UnmappedError
+from sim.fidelity.measured_replica import deployment
+from sim.fidelity.systems import Load, Speculation, System, UnmappedError
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import Deployment
-from sim.serving.kv_cache import kv_capacity
-from sim.serving.roofline import window_tokens
-from sim.serving.step_time import tabulate_step_time
 from sim.specs.serving_stack import ServingStackSpec
 
 _CLOSED_ROUNDS = 10
@@ -58,74 +58,6 @@ class Prediction:
 
     requests: int
     """Requests simulated."""
-
-
-def deployment(system: System, stack: ServingStackSpec) -> Deployment:
-    """Return one replica of a measured system under a serving stack.
-
-    Parameters
-    ----------
-    system : System
-        The system.
-    stack : ServingStackSpec
-        Batching limits and efficiencies.
-
-    Raises
-    ------
-    UnmappedError
-        The model does not fit in memory, or a number format has no efficiency.
-
-    """
-    layout, model, batching = system.parallelism, system.model, stack.batching
-    kv = kv_capacity(
-        model.architecture,
-        system.formats,
-        layout,
-        system.hardware.memory.usable.value,
-        batching.memory_fraction.value,
-        batching.activation_reserve.value,
-        int(batching.kv_block.value),
-    )
-    longest = round(1.0 / 0.9 * (system.lengths.prompt_tokens + system.lengths.output_tokens))
-    if kv.tokens < longest + 2 * kv.sequence_charge:
-        raise UnmappedError(f"{model.name} does not fit on {layout.accelerators} x {system.hardware.name}")
-    groups = layout.data * layout.pipeline
-    users = math.ceil(system.load.amount / system.replicas) if system.load.kind in ("closed", "batch") else 0
-    sequences = max(int(batching.max_sequences.value) * groups, users)
-    budget = int(batching.step_token_budget.value) * groups
-    try:
-        times = tabulate_step_time(
-            model.architecture,
-            system.hardware,
-            layout,
-            system.formats,
-            stack.step_time_on(system.hardware.family),
-            budget + sequences,
-            sequences,
-        )
-    except KeyError as error:
-        raise UnmappedError(
-            f"{system.hardware.name} or the serving stack knows no {error.args[0]} arithmetic"
-        ) from None
-    return Deployment(
-        pool="measured",
-        model=model.name,
-        hardware=system.hardware.name,
-        replicas=1,
-        accelerators=layout.accelerators,
-        step_time=times,
-        request_overhead_s=stack.step_time_on(system.hardware.family).request_overhead.value,
-        kv=kv,
-        max_sequences=sequences,
-        step_token_budget=budget,
-        admission_headroom=max(1, int(batching.admission_headroom.value * kv.tokens)),
-        window=window_tokens(model.architecture),
-        context_length=1 << 30,
-        price=None,
-        idle_w=None,
-        busy_w=None,
-        specification_only=False,
-    )
 
 
 def predict(
@@ -172,9 +104,68 @@ def predict(
             return _limited(system, replica, overhead_s, rate, at_given_rate)
         return _open(system, replica, overhead_s, rate, at_given_rate)
     users = max(1, round(system.load.amount / system.replicas))
-    count = users if kind == "batch" else min(max(_CLOSED_ROUNDS * users, _FEWEST), max(_MOST, 3 * users))
+    if system.prefill is not None and kind == "closed":
+        return _two_pools(system, stack, replica, overhead_s, users)
+    return _closed(system, replica, overhead_s, users)
+
+
+def _closed(system: System, replica: Deployment, overhead_s: float, users: int) -> Prediction:
+    batch = system.load.kind == "batch"
+    count = users if batch else min(max(_CLOSED_ROUNDS * users, _FEWEST), max(_MOST, 3 * users))
     records = simulate(closed_trace(system, users, count), replica)
     return Prediction(client_metrics(records, system, replica, overhead_s), 1.0, count)
+
+
+def _two_pools(
+    system: System, stack: ServingStackSpec, replica: Deployment, overhead_s: float, users: int
+) -> Prediction:
+    """Return metrics where one pool prefills and another decodes, with a KV transfer between them.
+
+    The decode pool is simulated with all users, then with those whom the prefill pool does not hold; the prefill pool
+    in an open loop at the rate that the decode pool sustains, or at 0.97 of its own capacity. The KV of a prompt passes
+    at the rate of one accelerator's link out of the scale-up domain, for each accelerator of the prefill replica.
+    """
+    pool = system.prefill
+    assert pool is not None
+    whole = dataclasses.replace(system.lengths, cached_tokens=0.0, output_tokens=1.0)
+    first = dataclasses.replace(
+        system,
+        parallelism=pool.parallelism,
+        replicas=pool.replicas,
+        lengths=whole,
+        load=Load("open", 1.0),
+        prefill=None,
+        speculation=Speculation(),
+    )
+    computing = deployment(first, stack)
+    decoded = _closed(system, replica, 0.0, users)
+    values = decoded.values
+    sent_s = _transfer_s(system, computing)
+    for _ in range(2):
+        per_s = values["throughput", "requests"] * replica.accelerators * system.replicas
+        prefilled = _open(first, computing, overhead_s, per_s / pool.replicas, False)
+        waiting_s = prefilled.values["ttft", "mean"] + sent_s
+        share = values["e2e", "mean"] / (values["e2e", "mean"] + waiting_s)
+        values = _closed(system, replica, 0.0, max(1, round(users * share))).values
+    result = dict(values)
+    for statistic in ("mean", *QUANTILES):
+        waited_s = prefilled.values["ttft", statistic] + sent_s
+        result["ttft", statistic] = waited_s
+        result["e2e", statistic] = waited_s + values["e2e", statistic]
+    decoding = replica.accelerators * system.replicas
+    part = decoding / (decoding + computing.accelerators * pool.replicas)
+    for key in [key for key in result if key[0] == "throughput"]:
+        result[key] = result[key] * part
+    return Prediction(result, prefilled.load_factor, decoded.requests)
+
+
+def _transfer_s(system: System, computing: Deployment) -> float:
+    """Return the time to hand the KV of a mean prompt over [s]; nothing where no link is stated."""
+    link = system.hardware.scale_out
+    if link is None:
+        return 0.0
+    per_s = link.bandwidth.value * computing.accelerators
+    return float(system.lengths.prompt_tokens * computing.kv.kv_bytes_per_token * computing.accelerators / per_s)
 
 
 def _open(system: System, replica: Deployment, overhead_s: float, rate: float, at_given_rate: bool) -> Prediction:
@@ -206,6 +197,7 @@ def _offline(system: System, replica: Deployment) -> Prediction:
         done = [np.clip((instant - records[since]) / length, 0.0, 1.0) for instant in (start, end)]
         values["throughput", statistic] = float(((done[1] - done[0]) * records[amount]).sum() / seconds)
     values["throughput", "requests"] = values["throughput", "output"] / mix.output_tokens
+    values["throughput", "output"] *= system.speculation.tokens_per_step
     return Prediction(values, 1.0, count)
 
 
@@ -231,7 +223,9 @@ def _limited(
     values = kept or driven
     if rate is not None and at_given_rate:
         values = _driven(system, replica, overhead_s, rate)
-    values["throughput", "output"] = highest * mix.output_tokens / replica.accelerators
+    values["throughput", "output"] = (
+        highest * mix.output_tokens / replica.accelerators * system.speculation.tokens_per_step
+    )
     return Prediction(values, 1.0 if rate is None else rate / highest, _server_requests(highest))
 
 

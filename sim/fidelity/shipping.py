@@ -142,7 +142,7 @@ def write_stacks(
     bands: Sequence[str],
     folder: Path,
 ) -> None:
-    """Write `shared.yaml` and one file a framework into a folder.
+    """Write `shared.yaml` and one file a framework into a folder; one that the fit has not seen has shared values.
 
     Parameters
     ----------
@@ -182,9 +182,7 @@ def write_stacks(
         *family_lines(base, shared, families, "FITTED"),
     ]
     (folder / "shared.yaml").write_text("\n".join([*text, "", *bands]).rstrip() + "\n", "utf-8")
-    for framework in sorted({each.member for each in fitted.coordinates if each.level == "framework"}):
-        if framework not in TITLES:
-            continue
+    for framework in sorted(TITLES):
         slots, budget, graph = LIMITS[framework]
         own = together(shared, fitted.shifts("framework", framework))
         assumed = "source: [assumption], confidence: assumption"

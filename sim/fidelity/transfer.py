@@ -11,9 +11,10 @@ import numpy as np
 
 from sim.fidelity.calibration import Row
 from sim.fidelity.fitting import Fitted, Observations
-from sim.fidelity.mapping import Mapper, System, UnmappedError
+from sim.fidelity.mapping import Mapper
 from sim.fidelity.points import KINDS, MeasuredRun
 from sim.fidelity.shipping import client_factors, fit_library, write_stacks
+from sim.fidelity.systems import System, UnmappedError
 from sim.fidelity.validation import Compared, Validation, validate, weighted_quantile
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.fidelity.calibration import chunked_gaps, stacks_by_framework
-from sim.fidelity.mapping import Mapper, System, UnmappedError, fidelity_library
+from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.points import KINDS, MeasuredRun, Target
 from sim.fidelity.prediction import Prediction, predict
+from sim.fidelity.systems import System, UnmappedError
 from sim.serving.deployment import specification_only
 from sim.serving.validity import features_of, formats_used, validity_of
 from sim.specs.library import Library
@@ -195,8 +196,6 @@ def _why_not(run: MeasuredRun, target: Target, system: System, predicted: Predic
         return target.why_not
     if target.metric.startswith("itl") and chunked_gaps(run):
         return "gaps between network chunks that hold several tokens, not between tokens"
-    if system.decode_only and target.kind != "tpot":
-        return "prefill and decode run in pools of their own: only the time per output token is predicted"
     given_rate = system.load.kind == "open" and not math.isfinite(system.load.tpot_limit_s)
     if target.kind == "throughput" and given_rate:
         return "tokens per second at a given rate is the rate itself"

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from sim.fidelity.mapping import Mapper, UnmappedError, dataset, fidelity_library, framework_family
+from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.points import DATA, MeasuredRun
+from sim.fidelity.systems import UnmappedError
+from sim.fidelity.wording import dataset, framework_family
 from sim.specs.hardware import NumberFormat
 
 Maker = Callable[..., MeasuredRun]

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sim.fidelity.mapping import Mapper, UnmappedError, fidelity_library
+from sim.fidelity.mapping import Mapper, fidelity_library
+from sim.fidelity.measured_replica import deployment
 from sim.fidelity.points import MeasuredRun
-from sim.fidelity.prediction import Prediction, deployment, predict
+from sim.fidelity.prediction import Prediction, predict
+from sim.fidelity.systems import UnmappedError
 
 Maker = Callable[..., MeasuredRun]
 LIBRARY = fidelity_library()
