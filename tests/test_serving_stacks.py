@@ -23,7 +23,7 @@ each: Final = pytest.mark.parametrize("name", sorted(LIBRARY.names("serving_stac
 
 # Parameters of the step-time model -> names in the table of fits.
 FITTED: Final = {
-    "weight_bandwidth": "e_mem", "matmul_latency": "t0", "quantisation_latency": "tq", "kv_bandwidth": "e_kv",
+    "weight_bandwidth": "e_mem", "matmul_latency": "t0", "kv_bandwidth": "e_kv",
     "latent_kv_bandwidth": "e_mkv", "latent_decode_attention": "e_mfa", "attention_latency": "t0a",
     "decode_attention": "e_afl", "prefill_attention": "e_afl", "expert_bandwidth": "e_moe", "expert_latency": "t0m",
     "expert_imbalance_exponent": "g", "collective_latency": "alpha", "link_bandwidth": "e_link",
@@ -87,7 +87,9 @@ def test_nothing_is_faster_than_the_datasheet(name: str) -> None:
     assert len(found) > 12
     for key, entry in found.items():
         assert entry.value > 0.05, key
-        assert (entry.value if entry.low is None else entry.low) <= 1.0, key
+        # A switch that sums spares a link up to half of what a ring sends over it.
+        most = 2.0 if key == "link_bandwidth" else 1.0
+        assert (entry.value if entry.low is None else entry.low) <= most, key
         # A value without a range would be taken for a fact; those of elementwise work were never fitted.
         assert key.startswith("elementwise") or None not in (entry.low, entry.high), key
 
@@ -95,10 +97,14 @@ def test_nothing_is_faster_than_the_datasheet(name: str) -> None:
 @each
 def test_latencies_are_those_of_kernels_and_steps(name: str) -> None:
     times = shipped(name).step_time
-    for key in ("matmul_latency", "quantisation_latency", "attention_latency", "collective_latency"):
+    for key in ("matmul_latency", "attention_latency", "collective_latency"):
         assert 1e-7 < getattr(times, key).value < 1e-4, key
+    for number_format, entry in times.quantisation_latency.items():
+        assert 1e-7 < entry.value < 1e-4, number_format
+    assert 1e-5 < times.launch_latency.value < 2e-3
     assert 1e-6 < times.expert_latency.value < 1e-3
-    assert 1e-5 < times.step_overhead.value < 1e-2
+    # Engines of 2023 and those of AWS Neuron take more than ten milliseconds of host time for a step.
+    assert 1e-5 < times.step_overhead.value < 3e-2
 
 
 @each

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sim.fidelity.fitting import LEVELS, Coordinate, Fitted, Model, Observations, fit
 from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.mean_field import stacked_shapes, traffic
+from sim.fidelity.offsets import simulated_logarithms
 from sim.fidelity.points import DATA, MeasuredRun, Target
 from sim.fidelity.systems import Load, System, UnmappedError
 from sim.specs.errors import InputError, Problem
@@ -227,6 +228,11 @@ def calibrate(
         if each.centre == 0.0
     ]
     starts = [base] * len(rows)
+    # Once, at the base stack: how far mean field is from simulation changes little with its parameters.
+    offset = simulated_logarithms([(row.system, row.target) for row in rows], stacks)
+    offset -= Model(seen, starts, moved).logarithms(np.zeros(len(moved)))
+    there = np.isfinite(offset)
+    seen = dataclasses.replace(seen, offset=np.where(there, offset, 0.0), weight=np.where(there, seen.weight, 1e-6))
     fitted = fit(seen, starts, moved, error_spread=_OWN_ERROR)
     model = Model(seen, starts, moved)
     measured = np.log(seen.value)

@@ -15,8 +15,8 @@ ERRORS = DATA / "measured_errors.json"
 
 EXPLANATIONS: Mapping[str, str] = {
     "InferenceX experimental": (
-        "First tokens take seconds at a thousand prompt tokens and four users: the runs measure compilation or a "
-        "server that was not warm. No steady-state model reaches them; their logs would be needed."
+        "Prompts are computed at 2 to 3% of the peak, and slower with more users: kernels of a nightly build that had no "
+        "tuned ones for these layers. They are compared but not fitted; a profile of the server would be needed."
     ),
     "kubernetes-sigs": (
         "Past the knee the client itself limits what it sends, so that latencies stop growing at about two seconds; "
@@ -24,24 +24,24 @@ EXPLANATIONS: Mapping[str, str] = {
     ),
     "Splitwise": "Engine of 2023 without CUDA graphs, bound by the launching of kernels; a family of its own.",
     "MLPerf": (
-        "Servers are driven close to their limits, where a capacity that is wrong by a tenth makes latencies wrong by "
-        "half. Throughput under the same limits is the measure to look at."
+        "Servers of small models under limits: the submitters' limits on the tokens of a step are not known. With large "
+        "ones the simulated step time rises to the limit on TPOT before first tokens are late; the measured systems stay "
+        "at a third of it. Their engine settings would be needed."
     ),
     "Google tpu-recipes": "Means of first tokens are dominated by a start-up burst that the recipe does not describe.",
-    "inference-sim": (
-        "Mixtral holds nearly all points of bf16 experts. Without it their efficiency comes from the experimental "
-        "InferenceX rows alone, which are not steady, and falls so low that the loads lie past the knee: a mixture of "
-        "experts in a format that was never seen cannot be predicted from these data."
-    ),
     "vLLM blog / llm-d": "Wide expert parallelism over several nodes with kernels of its own; one point.",
     "TensorRT-LLM": (
         "Batch limits of the benchmark are tuned for every row and not stated; mixtures of experts of one expert per "
         "token are the farthest off."
     ),
-    "NVIDIA lab": "Precision is not stated for part of these rows, and the chunking of prompts is not known.",
+    "NVIDIA lab": (
+        "First tokens grow with the length of answers: users wait for slots, whose number is not stated. Precision is "
+        "not stated for part of these rows."
+    ),
     "InferenceX CI": (
-        "First tokens include how the client starts all users at once and how the engine orders prompts and decode "
-        "steps; per-run logs would be needed."
+        "First tokens include how the client starts all users at once. Some TensorRT-LLM runs of the same system differ "
+        "by twenty times the time per token, which is what streaming every twentieth token costs; that setting is not "
+        "stated."
     ),
     "AWS Neuron": "One tutorial run; layout over logical cores is not modelled.",
 }
@@ -180,7 +180,10 @@ def measured_page(errors: Mapping[str, Any] | None = None) -> str:
 
 def _targets(found: Mapping[str, Any]) -> str:
     rows = ["| metric | in sample | groups left out |", "|---|---:|---:|"]
-    rows += [f"| {name} | {' | '.join(f'{each:.1%}' for each in pair)} |" for name, pair in found.items()]
+    rows += [
+        f"| {name} | {' | '.join('' if each is None else f'{each:.1%}' for each in pair)} |"
+        for name, pair in found.items()
+    ]
     return "\n".join(rows)
 
 

@@ -34,6 +34,7 @@ _FEWEST, _MOST = 40, 5000
 _OPEN_REQUESTS = 2000
 _OFFLINE_ROUNDS = 4
 _BISECTIONS = 7
+_POOL_STEPS = 8
 
 _SERVER_S = 600.0
 """Shortest run of MLPerf's server scenario [s]: what a small overload needs to show in the latencies."""
@@ -121,9 +122,9 @@ def _two_pools(
 ) -> Prediction:
     """Return metrics where one pool prefills and another decodes, with a KV transfer between them.
 
-    The decode pool is simulated with all users, then with those whom the prefill pool does not hold; the prefill pool
-    in an open loop at the rate that the decode pool sustains, or at 0.97 of its own capacity. The KV of a prompt passes
-    at the rate of one accelerator's link out of the scale-up domain, for each accelerator of the prefill replica.
+    The decode pool is simulated with as many users as the prefill pool can feed, found by bisection; the prefill pool
+    in an open loop at the rate that these sustain, and everybody else waits for a prompt to be computed. The KV of a
+    prompt passes at the rate of one link out of the scale-up domain for each accelerator of the prefill replica.
     """
     pool = system.prefill
     assert pool is not None
@@ -138,25 +139,33 @@ def _two_pools(
         speculation=Speculation(),
     )
     computing = deployment(first, stack)
-    decoded = _closed(system, replica, 0.0, users)
-    values = decoded.values
     sent_s = _transfer_s(system, computing)
-    for _ in range(2):
+    total = float(users * system.replicas)
+    low, high, inside = 0, users, users
+    for _ in range(_POOL_STEPS):
+        values = _closed(system, replica, 0.0, inside).values
         per_s = values["throughput", "requests"] * replica.accelerators * system.replicas
         prefilled = _open(first, computing, overhead_s, per_s / pool.replicas, False)
-        waiting_s = prefilled.values["ttft", "mean"] + sent_s
-        share = values["e2e", "mean"] / (values["e2e", "mean"] + waiting_s)
-        values = _closed(system, replica, 0.0, max(1, round(users * share))).values
+        served_per_s = per_s * min(1.0, _SERVED / prefilled.load_factor)
+        # Little's law: whom the decode pool does not hold computes a prompt, or waits for that.
+        computed_s = prefilled.values["ttft", "mean"] + sent_s
+        room = served_per_s == per_s and inside + computed_s * per_s / system.replicas <= users
+        low, high = (inside, high) if room else (low, inside)
+        if high - low <= 1:
+            break
+        inside = (low + high) // 2
+    queued_s = max(0.0, total / served_per_s - values["e2e", "mean"] - computed_s)
     result = dict(values)
     for statistic in ("mean", *QUANTILES):
-        waited_s = prefilled.values["ttft", statistic] + sent_s
+        waited_s = prefilled.values["ttft", statistic] + sent_s + queued_s
         result["ttft", statistic] = waited_s
         result["e2e", statistic] = waited_s + values["e2e", statistic]
     decoding = replica.accelerators * system.replicas
     part = decoding / (decoding + computing.accelerators * pool.replicas)
+    part *= served_per_s / per_s
     for key in [key for key in result if key[0] == "throughput"]:
         result[key] = result[key] * part
-    return Prediction(result, prefilled.load_factor, decoded.requests)
+    return Prediction(result, prefilled.load_factor, _CLOSED_ROUNDS * users)
 
 
 def _transfer_s(system: System, computing: Deployment) -> float:

@@ -39,7 +39,9 @@ def profile_yaml(calibration: Calibration, name: str, points: str) -> str:
         f"  OWN: {points!r}",
         *batching_lines(calibration.base),
         "step_time:",
+        *graph_lines(calibration.base),
         *parameter_lines(calibration.base, shifts, "OWN"),
+        *inherited_families(calibration.base, "OWN"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -54,6 +56,26 @@ def batching_lines(base: ServingStackSpec) -> list[str]:
         f"  step_token_budget: {{value: {budget} tokens, low: {min(2048, budget)} tokens, "
         f"high: {max(16384, budget)} tokens, {assumed}}}",
     ]
+
+
+def graph_lines(base: ServingStackSpec) -> list[str]:
+    """Return the largest recorded graph of a stack as YAML."""
+    graph = base.step_time.graph_tokens
+    low, high = (int(graph.value if each is None else each) for each in (graph.low, graph.high))
+    numbers = f"value: {int(graph.value)} tokens, low: {low} tokens, high: {high} tokens"
+    return [f"  graph_tokens: {{{numbers}, source: [assumption], confidence: assumption}}"]
+
+
+def inherited_families(base: ServingStackSpec, source: str) -> list[str]:
+    """Return the factors by accelerator family of a stack as YAML, for one that takes them over."""
+    lines = ["families:"] if base.families else []
+    for family, factors in sorted(base.families.items()):
+        lines.append(f"  {family}:" if factors else f"  {family}: {{}}")
+        for name, factor in sorted(factors.items()):
+            low, high = (factor.value if each is None else each for each in (factor.low, factor.high))
+            numbers = f"value: {factor.value:.4g}, low: {low:.4g}, high: {high:.4g}"
+            lines.append(f"    {name}: {{{numbers}, source: [{source}], confidence: derived}}")
+    return lines
 
 
 Shifts = Mapping[str, tuple[float, float]]

@@ -8,9 +8,8 @@ mean-field predictions changes slowly with the parameters, so it is held while t
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,8 @@ from numpy.typing import NDArray
 
 from sim.fidelity.calibration import Row, stacks_by_framework
 from sim.fidelity.fitting import Fitted, Model, Observations
-from sim.fidelity.prediction import predict
+from sim.fidelity.offsets import simulated_logarithms
 from sim.fidelity.shipping import client_factors, fit_library, starts, write_stacks
-from sim.fidelity.systems import UnmappedError
 from sim.specs.library import Library
 from sim.specs.serving_stack import ServingStackSpec
 
@@ -49,9 +47,6 @@ def simulated_offsets(
     """
     model = Model(seen, starts(seen, base), fitted.coordinates)
     plain = model.logarithms(fitted.values) - seen.offset
-    factors = client_factors(fitted)
-    found: dict[int, Mapping[tuple[str, str], float]] = {}
-    result = np.full(len(rows), np.nan)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "serving_stacks"
         place.mkdir()
@@ -59,16 +54,8 @@ def simulated_offsets(
         stacks = stacks_by_framework(
             Library((Path(folder), *library.roots)), sorted({row.system.framework for row in rows})
         )
-        for number, row in enumerate(rows):
-            if id(row.system) not in found:
-                try:
-                    found[id(row.system)] = predict(row.system, stacks[row.system.framework], factors=factors).values
-                except UnmappedError:
-                    found[id(row.system)] = {}
-            value = found[id(row.system)].get((row.target.kind, row.target.statistic))
-            if value is not None:
-                result[number] = math.log(value) - plain[number]
-    return result
+        simulated = simulated_logarithms([(row.system, row.target) for row in rows], stacks, client_factors(fitted))
+    return simulated - plain
 
 
 def fit_simulation(

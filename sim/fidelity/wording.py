@@ -33,9 +33,9 @@ def _names() -> Mapping[tuple[str, str], str]:
 _MAKERS = re.compile(r"^(?:nvidia|amd|google|aws|amazon|intel|instinct|geforce|hgx|dgx|cloud)[- ]+")
 _SUFFIXES = re.compile(
     r"-(?:instruct|chat|hf|it|base|thinking|fp8|fp4|nvfp4|mxfp4|bf16|fp16|int8|int4|w8a8|awq|gptq|dynamic|quantized|"
-    r"block|\d{4})(?=-|$)"
+    r"block|\d{4}|v\d(?:\.\d)?)(?=-|$)"
 )
-"""What the name of a checkpoint says beside the model: tuning, format, date."""
+"""What the name of a checkpoint says beside the model: tuning, format, date, version."""
 
 
 def library_name(kind: str, written: str, known: Collection[str]) -> str:
@@ -63,7 +63,7 @@ def library_name(kind: str, written: str, known: Collection[str]) -> str:
         if found in known:
             return found
     words = {**{name: name for name in known}, **aliases}
-    inside = [each for each in words if re.search(rf"(?<![a-z0-9.]){re.escape(each)}(?![a-z0-9.])", plain)]
+    inside = [each for each in words if re.search(rf"(?<![a-z0-9.]){re.escape(each)}(?![a-z0-9])", plain)]
     return words[max(inside, key=len)] if inside and kind == "hardware" else shorter
 
 

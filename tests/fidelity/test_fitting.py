@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sim.fidelity.calibration import Row, coordinates, fit_rows, observations
-from sim.fidelity.fitting import Coordinate, Model, Observations, fit
+from sim.fidelity.fitting import Coordinate, Model, Observations, fit, moved
 from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.points import MeasuredRun
 
@@ -76,9 +76,9 @@ def test_derivatives_are_those_of_the_model(measured_run: Maker) -> None:
     at = np.array([-0.05, 0.1, 0.2, 0.0, -0.1])
     slopes = model.derivatives(at)
     for column in range(len(MOVED)):
-        moved = at.copy()
-        moved[column] += 1e-4
-        numeric = (model.logarithms(moved) - model.logarithms(at)) / 1e-4
+        near = at.copy()
+        near[column] += 1e-4
+        numeric = (model.logarithms(near) - model.logarithms(at)) / 1e-4
         assert slopes[:, column] == pytest.approx(numeric, abs=2e-3)
 
 
@@ -86,14 +86,30 @@ def test_priors_name_members_first(measured_run: Maker) -> None:
     system = MAPPER.system(measured_run(framework="vLLM ~0.2 (2023)"))
     found = {each.parameter: each for each in coordinates([system]) if each.level == "framework"}
     usual = {each.parameter: each for each in coordinates([MAPPER.system(measured_run())]) if each.level == "framework"}
-    assert found["weight_bandwidth"].spread < usual["weight_bandwidth"].spread
+    assert found["launch_latency"].centre > usual["launch_latency"].centre
     assert set(found) == set(usual)
 
 
 def test_latencies_that_hang_on_queueing_are_not_fitted(measured_run: Maker) -> None:
     metrics = {"tpot_mean_ms": 20.0, "ttft_mean_ms": 90.0, "ttft_p99_ms": 300.0, "output_tok_s_per_accel": 100.0}
     closed = fit_rows([measured_run(metrics)], MAPPER)
-    assert [row.target.kind for row in closed] == ["tpot", "throughput"]
+    assert [row.target.kind for row in closed] == ["tpot", "ttft", "throughput"]
+    assert [row.target.kind for row in fit_rows([measured_run(metrics, source="NVIDIA lab")], MAPPER)] == [
+        "tpot",
+        "throughput",
+    ]
+    assert fit_rows([measured_run(metrics, spec_decode="MTP")], MAPPER) == []
     served = measured_run(metrics, concurrency_or_rate="rate=5/s", ttft_p99_limit_ms="2000", tpot_p99_limit_ms="200")
     (row,) = fit_rows([served], MAPPER)
     assert (row.target.kind, row.system.load.kind) == ("throughput", "limits")
+
+
+def test_efficiencies_stay_below_one_and_parameters_move_together(measured_run: Maker) -> None:
+    assert 0.99 < moved("kv_bandwidth", 0.9, 9.0) < 1.0
+    assert moved("matmul.fp8", 0.5, -1.0) == pytest.approx(1.0 / (1.0 + np.e))
+    assert moved("matmul_latency", 4e-6, 1.0) == pytest.approx(4e-6 * np.e)
+    made = seen(measured_run)
+    starts = [STACK] * len(made.systems)
+    both = Model(made, starts, [Coordinate("shared", "", "matmul_latency+step_overhead", 0.3)])
+    each = Model(made, starts, [Coordinate("shared", "", name, 0.3) for name in ("matmul_latency", "step_overhead")])
+    assert both.logarithms(np.array([0.4])) == pytest.approx(each.logarithms(np.array([0.4, 0.4])))

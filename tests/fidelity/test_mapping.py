@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 
+from sim.fidelity.calibration import stacks_by_framework
 from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.points import DATA, MeasuredRun
+from sim.fidelity.prediction import predict
 from sim.fidelity.systems import UnmappedError
-from sim.fidelity.wording import dataset, framework_family
+from sim.fidelity.wording import dataset, framework_family, speculation_of
 from sim.specs.hardware import NumberFormat
 
 Maker = Callable[..., MeasuredRun]
@@ -27,8 +30,12 @@ def test_a_plain_run(measured_run: Maker) -> None:
 
 @pytest.mark.parametrize(
     ("written", "name"),
-    [("GB200", "gb200-nvl72"), ("A100-80GB", "a100-sxm-80gb"), ("MI355X", "mi355x"), ("TPU-v7", "tpu-v7-ironwood")],
-)
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"), ("H100-SXM5-80GB", "h100-sxm"), ("H100 PCIe", "h100-pcie"),
+        ("AMD Instinct MI300X", "mi300x"), ("trn2.48xlarge", "trainium2"), ("TPU v6e-8", "tpu-v6e"),
+        ("GB200", "gb200-nvl72"), ("A100-80GB", "a100-sxm-80gb"), ("MI355X", "mi355x"), ("TPU-v7", "tpu-v7-ironwood"),
+    ],
+)  # fmt: skip
 def test_accelerators_by_their_usual_names(measured_run: Maker, written: str, name: str) -> None:
     assert MAPPER.system(measured_run(accelerator=written)).hardware.name == name
 
@@ -38,6 +45,8 @@ def test_accelerators_by_their_usual_names(measured_run: Maker, written: str, na
     [
         ("MiniMax-M2.5", "minimax-m2"), ("Llama-3.1-8B-Instruct", "llama-3.1-8b"), ("DeepSeek-R1-0528", "deepseek-r1"),
         ("meta-llama/Llama-3.3-70B-Instruct-FP8", "llama-3.3-70b"), ("Llama-2-70B", "llama-2-70b"),
+        ("nvidia/DeepSeek-R1-0528-FP4", "deepseek-r1"), ("Qwen/Qwen3-235B-A22B-Instruct-2507", "qwen3-235b-a22b"),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"), ("amd/Llama-3.3-70B-Instruct-MXFP4", "llama-3.3-70b"),
     ],
 )  # fmt: skip
 def test_models_by_their_usual_names(measured_run: Maker, written: str, name: str) -> None:
@@ -74,7 +83,9 @@ def test_layouts(measured_run: Maker) -> None:
 def test_a_decode_pool_of_its_own(measured_run: Maker) -> None:
     system = "H200 disagg prefill 1x(N=1,dpattn=True,ep=8) decode 3x(N=1,dpattn=True,ep=8)"
     found = MAPPER.system(measured_run(system=system, model="DeepSeek-R1", accelerator="H200", n_accel="4"))
-    assert (found.decode_only, found.replicas, found.parallelism.data) == (True, 3, 8)
+    assert found.prefill is not None
+    assert (found.prefill.replicas, found.prefill.parallelism.data) == (1, 8)
+    assert (found.replicas, found.parallelism.data) == (3, 8)
     assert found.lengths.cached_tokens == found.lengths.prompt_tokens - 1
 
 
@@ -94,7 +105,7 @@ def test_loads(measured_run: Maker) -> None:
         ({"concurrency_or_rate": "production average"}, "a load worded 'production average'"),
         ({"concurrency_or_rate": "conc=0"}, "a load of"),
         ({"isl_mean": ""}, "length is not stated"),
-        ({"spec_decode": "MTP 3"}, "speculative decoding"),
+        ({"spec_decode": "crystal ball"}, "speculative decoding worded"),
         ({"source": "MLPerf", "model": "Qwen3-32B"}, "lengths of the MLPerf set"),
     ],
 )
@@ -109,7 +120,7 @@ def test_what_cannot_be_mapped_says_why(measured_run: Maker, columns: dict[str, 
         ("TensorRT 10.8, CUDA 12.8", "h100-sxm", "trtllm"), ("sglang 0.5.9", "h200-sxm", "sglang"),
         ("vLLM 0.9.0 ROCm 6.4", "mi300x", "vllm"), ("", "mi355x", "vllm"), ("", "b200-hgx", "trtllm"),
         ("vLLM ~0.2 (Splitwise, 2023)", "h100-sxm", "vllm-2023"), ("NxDI + vLLM", "trainium2", "neuron"),
-        ("own", "trainium2", "shared"),
+        ("own", "trainium2", "shared"), ("LMDeploy 0.6", "h100-sxm", "shared"),
     ],
 )  # fmt: skip
 def test_framework_families(text: str, accelerator: str, family: str) -> None:
@@ -132,3 +143,39 @@ def test_data_set_lengths_are_those_of_the_benchmark() -> None:
     assert len(table) == 200
     assert sum(prompt for prompt, _ in table) / 200 == pytest.approx(9428.6, rel=0.02)
     assert dataset("qwen3-32b") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "drafts", "tokens"),
+    [
+        ("none (closed)", 0, 1.0), ("", 0, 1.0), ("MTP", 3, 2.95), ("mtp=1", 1, 1.8), ("EAGLE3 k=3", 3, 2.95),
+        ("mtp 2 acceptance 0.7", 2, 2.19), ("mtp-3 accept_len=2.4", 3, 2.4),
+    ],
+)  # fmt: skip
+def test_drafts_by_their_usual_words(text: str, drafts: int, tokens: float) -> None:
+    found = speculation_of(text)
+    assert found.drafts == drafts
+    assert found.tokens_per_step == pytest.approx(tokens, abs=0.005)
+
+
+@pytest.mark.parametrize("accelerator", sorted(fidelity_library().names("hardware")))
+def test_every_accelerator_predicts_something_finite_in_every_format(measured_run: Maker, accelerator: str) -> None:
+    """Formats that the part lacks are widened; only a part without bf16 cannot be predicted, and says so."""
+    library = fidelity_library()
+    for precision in ("bf16", "fp8", "fp4", "int8", ""):
+        run = measured_run(
+            accelerator=accelerator, model="gpt-oss-20b", precision=precision, osl_mean="20", tp="8", n_accel="8"
+        )
+        system = MAPPER.system(run)
+        stack = stacks_by_framework(library, [system.framework])[system.framework]
+        if BF16 not in system.hardware.peak:
+            with pytest.raises(UnmappedError, match="bf16"):
+                predict(system, stack)
+            continue
+        values = predict(system, stack).values
+        assert all(0.0 < value < math.inf for value in values.values())
+
+
+def test_every_model_maps_by_its_own_name(measured_run: Maker) -> None:
+    for name in fidelity_library().names("model"):
+        assert MAPPER.system(measured_run(model=name)).model.name == name

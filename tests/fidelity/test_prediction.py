@@ -98,3 +98,58 @@ def test_pipeline_stages_hold_a_share_of_the_layers(measured_run: Maker) -> None
     lone = [predicted(run).values["tpot", "mean"] for run in (whole, staged)]
     assert lone[1] == pytest.approx(lone[0], rel=0.1)
     assert math.isfinite(lone[0])
+
+
+def test_drafts_that_are_all_rejected_cost_and_accepted_ones_pay(measured_run: Maker) -> None:
+    def tpot(words: str) -> float:
+        return predicted(measured_run(concurrency_or_rate="conc=2", spec_decode=words)).values["tpot", "mean"]
+
+    plain = tpot("none")
+    assert plain < tpot("mtp 2 acceptance 0.0") < 1.6 * plain
+    assert tpot("mtp 2 acceptance 0.9") < 0.6 * plain
+
+
+def test_drafts_keep_the_answer_and_its_throughput(measured_run: Maker) -> None:
+    """Users = rate x time in system, in tokens: no token is lost or counted twice."""
+    values = predicted(measured_run(concurrency_or_rate="conc=16", spec_decode="mtp 1 acceptance 0.8")).values
+    per_s = values["throughput", "output"] * 4 / 200
+    assert per_s * values["e2e", "mean"] == pytest.approx(16, rel=0.06)
+
+
+def test_a_pool_that_prefills_takes_prompts_from_the_one_that_decodes(measured_run: Maker) -> None:
+    """Steps of the decode pool never hold a prompt, first tokens are those of the prefill pool and its transfer."""
+    one = {
+        "model": "DeepSeek-R1",
+        "accelerator": "H200",
+        "concurrency_or_rate": "conc=32",
+        "isl_mean": "8000",
+        "osl_mean": "50",
+    }
+    system = "H200 disagg prefill {}x(N=1,dpattn=False,ep=8) decode 1x(N=1,dpattn=False,ep=8)"
+    few, many = (predicted(measured_run(**one, system=system.format(count), n_accel="8")).values for count in (1, 8))
+    together = predicted(measured_run(**one, tp="8", n_accel="8", ep="8")).values
+    assert many["tpot", "mean"] < 0.8 * together["tpot", "mean"]
+    assert many["ttft", "mean"] < few["ttft", "mean"]
+    assert many["e2e", "mean"] == pytest.approx(many["ttft", "mean"] + 49 * many["tpot", "mean"], rel=0.05)
+
+
+def test_a_server_under_limits_is_read_at_its_limit(measured_run: Maker) -> None:
+    """Whatever the rate, unless it is asked for; the load factor tells the rate."""
+    limits = {"ttft_p99_limit_ms": "2000", "tpot_p99_limit_ms": "30", "source": "MLPerf Inference v5.1"}
+    run = {"model": "Llama-2-70B", "framework": "TensorRT 10.8", **limits}
+    slow, fast = (measured_run(concurrency_or_rate=f"rate={rate}/s", **run) for rate in (1, 40))
+    first, second = predicted(slow), predicted(fast)
+    assert first.values == second.values
+    assert second.load_factor == pytest.approx(40 * first.load_factor)
+    assert 0.02 < first.values["tpot", "p99"] <= 0.03
+    given = predict(MAPPER.system(slow), STACK, at_given_rate=True)
+    assert given.values["tpot", "p99"] < first.values["tpot", "p99"]
+    assert given.values["throughput", "output"] == first.values["throughput", "output"]
+
+
+def test_an_open_loop_past_the_knee_is_read_at_the_knee(measured_run: Maker) -> None:
+    found, more = (predicted(measured_run(concurrency_or_rate=f"rate={rate}/s")) for rate in (500, 5000))
+    assert more.load_factor == pytest.approx(10 * found.load_factor)
+    assert more.values == found.values
+    given = predict(MAPPER.system(measured_run(concurrency_or_rate="rate=500/s")), STACK, at_given_rate=True)
+    assert given.values["ttft", "mean"] > 5 * found.values["ttft", "mean"]

@@ -22,8 +22,9 @@ LIBRARY = Library((builtin_root(),))
 FP8, BF16, FP4 = NumberFormat.FP8, NumberFormat.BF16, NumberFormat.FP4
 PARAMETERS = LIBRARY.serving_stack("shared").spec.step_time
 LATENCIES = (
-    "matmul_latency", "quantisation_latency", "attention_latency", "expert_latency", "collective_latency",
-    "ring_latency", "elementwise_latency", "step_overhead", "sequence_overhead", "request_overhead",
+    "matmul_latency", "attention_latency", "expert_latency", "collective_latency", "ring_latency",
+    "elementwise_latency", "quantisation_latency", "launch_latency", "step_overhead", "sequence_overhead",
+    "request_overhead",
 )  # fmt: skip
 
 
@@ -38,8 +39,16 @@ def ideal(parameters: StepTimeSpec = PARAMETERS, **changes: float) -> StepTimeSp
         | {"elementwise_passes": 1e-12, "expert_passes": 1e-12, "smoothness": 400.0}
         | changes
     )
-    update = {name: getattr(parameters, name).model_copy(update={"value": value}) for name, value in zero.items()}
-    return parameters.model_copy(update=update)
+    return parameters.model_copy(
+        update={name: with_value(getattr(parameters, name), value) for name, value in zero.items()}
+    )
+
+
+def with_value(parameter: Any, value: float) -> Any:
+    """Return a parameter, or one of every format, with another value."""
+    if isinstance(parameter, dict):
+        return {key: with_value(each, value) for key, each in parameter.items()}
+    return parameter.model_copy(update={"value": value})
 
 
 def table(
@@ -184,3 +193,14 @@ def test_quantised_products_cost_latency_and_save_time() -> None:
     assert table(number_format=FP8).linear_s[1] < table(number_format=BF16).linear_s[1]
     heavy = ideal(quantisation_latency=1e-3)
     assert table(number_format=FP8, parameters=heavy).linear_s[1] > table(parameters=ideal()).linear_s[1] + 0.1
+
+
+def test_a_long_step_waits_for_the_host_that_launches_it_and_a_recorded_one_does_not() -> None:
+    """Beyond the largest graph a step takes the launches of its layers or its kernels, whichever is longer."""
+    graph = int(PARAMETERS.graph_tokens.value)
+    free, launched = (table(parameters=ideal(launch_latency=each)) for each in (0.0, 2e-3))
+    assert launched.linear_s[: graph + 1] == pytest.approx(free.linear_s[: graph + 1])
+    assert launched.linear_s[graph + 1] == pytest.approx(80 * 2e-3, rel=1e-3)
+    slow = free.linear_s > 2.0 * 80 * 2e-3
+    assert slow.any()
+    assert launched.linear_s[slow] == pytest.approx(free.linear_s[slow], rel=1e-3)
