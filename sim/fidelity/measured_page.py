@@ -15,8 +15,8 @@ ERRORS = DATA / "measured_errors.json"
 
 EXPLANATIONS: Mapping[str, str] = {
     "InferenceX experimental": (
-        "Prompts are computed at 2 to 3% of the peak, and slower with more users: kernels of a nightly build that had no "
-        "tuned ones for these layers. They are compared but not fitted; a profile of the server would be needed."
+        "Prompts are computed at 2 to 3% of the peak, and slower with more users: a nightly build without tuned "
+        "kernels for these layers. They are compared but not fitted; a profile of the server would be needed."
     ),
     "kubernetes-sigs": (
         "Past the knee the client itself limits what it sends, so that latencies stop growing at about two seconds; "
@@ -24,9 +24,9 @@ EXPLANATIONS: Mapping[str, str] = {
     ),
     "Splitwise": "Engine of 2023 without CUDA graphs, bound by the launching of kernels; a family of its own.",
     "MLPerf": (
-        "Servers of small models under limits: the submitters' limits on the tokens of a step are not known. With large "
-        "ones the simulated step time rises to the limit on TPOT before first tokens are late; the measured systems stay "
-        "at a third of it. Their engine settings would be needed."
+        "Servers of small models under limits: how many tokens the submitters allow in a step is not known. With many, "
+        "the simulated step time rises to the limit on TPOT before first tokens are late; measured systems stay at a "
+        "third of it. Their engine settings would be needed."
     ),
     "Google tpu-recipes": "Means of first tokens are dominated by a start-up burst that the recipe does not describe.",
     "vLLM blog / llm-d": "Wide expert parallelism over several nodes with kernels of its own; one point.",
@@ -39,8 +39,8 @@ EXPLANATIONS: Mapping[str, str] = {
         "not stated for part of these rows."
     ),
     "InferenceX CI": (
-        "First tokens include how the client starts all users at once. Some TensorRT-LLM runs of the same system differ "
-        "by twenty times the time per token, which is what streaming every twentieth token costs; that setting is not "
+        "First tokens include how the client starts all users at once. TensorRT-LLM runs of the same system differ by "
+        "twenty times the time per token, which is what streaming every twentieth token costs; that setting is not "
         "stated."
     ),
     "AWS Neuron": "One tutorial run; layout over logical cores is not modelled.",
