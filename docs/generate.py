@@ -15,9 +15,8 @@ import traffic_checks
 import sim
 from sim.fidelity.coverage import write_coverage
 from sim.fidelity.kv_check import published_capacities
-from sim.fidelity.mapping import DATA
 from sim.fidelity.measured_page import measured_page
-from sim.fidelity.points import read_points
+from sim.fidelity.points import DATA, read_points
 from sim.fidelity.validation import validate
 from sim.fidelity.validation_page import BY_ACCELERATOR, PARITY, stored_errors, validation_section, with_section
 from sim.planning.uncertainty.tables import columns_markdown

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from sim.fidelity.mapping import DATA
+from sim.fidelity.points import DATA
 
 EXPLANATIONS = DATA / "explanations.yaml"
 UNEXPLAINED = "Unexplained."

@@ -7,45 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sim.fidelity.coverage import coverage_of
+from sim.fidelity.explanations import explained
 from sim.fidelity.points import DATA, KINDS
 from sim.fidelity.validation import Compared, Validation, error_measures, worst_groups
 
 ERRORS = DATA / "measured_errors.json"
 """Errors of the last fit; aggregates only, for some sources may not be passed on row by row."""
-
-EXPLANATIONS: Mapping[str, str] = {
-    "InferenceX experimental": (
-        "Prompts are computed at 2 to 3% of the peak, and slower with more users: a nightly build without tuned "
-        "kernels for these layers. They are compared but not fitted; a profile of the server would be needed."
-    ),
-    "kubernetes-sigs": (
-        "Past the knee the client itself limits what it sends, so that latencies stop growing at about two seconds; "
-        "the number of its workers is not stated."
-    ),
-    "Splitwise": "Engine of 2023 without CUDA graphs, bound by the launching of kernels; a family of its own.",
-    "MLPerf": (
-        "Servers of small models under limits: how many tokens the submitters allow in a step is not known. With many, "
-        "the simulated step time rises to the limit on TPOT before first tokens are late; measured systems stay at a "
-        "third of it. Their engine settings would be needed."
-    ),
-    "Google tpu-recipes": "Means of first tokens are dominated by a start-up burst that the recipe does not describe.",
-    "vLLM blog / llm-d": "Wide expert parallelism over several nodes with kernels of its own; one point.",
-    "TensorRT-LLM": (
-        "Batch limits of the benchmark are tuned for every row and not stated; mixtures of experts of one expert per "
-        "token are the farthest off."
-    ),
-    "NVIDIA lab": (
-        "First tokens grow with the length of answers: users wait for slots, whose number is not stated. Precision is "
-        "not stated for part of these rows."
-    ),
-    "InferenceX CI": (
-        "First tokens include how the client starts all users at once. TensorRT-LLM runs of the same system differ by "
-        "twenty times the time per token, which is what streaming every twentieth token costs; that setting is not "
-        "stated."
-    ),
-    "AWS Neuron": "One tutorial run; layout over logical cores is not modelled.",
-}
-"""Start of a source -> why its groups are far off, and what would be needed."""
 
 AT_LIMITS = """A submission is driven as hard as its limits on the 99th percentiles of TTFT and TPOT allow: the measured
 percentile of TPOT is 0.9 to 1.0 of the limit for most. Latencies are therefore compared where the simulated system
@@ -207,7 +174,7 @@ def _worst(groups: Iterable[Any]) -> str:
         "|---|---|---|---|---:|---:|---|",
     ]
     for source, accelerator, model, metric, found in groups:
-        why = next((text for start, text in EXPLANATIONS.items() if source.startswith(start)), "Not understood yet.")
+        why = explained(source, accelerator, model, metric)
         rows.append(
             f"| {source} | {accelerator} | {model} | {metric} | {found['n']} | {found['median_ape']:.0%} | {why} |"
         )
