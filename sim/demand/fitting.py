@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from scipy import optimize, stats
 
 from sim.demand.dispersion import allan_dispersion, wandering_dispersion
+from sim.demand.on_off_fit import fitted_on_off
 from sim.demand.processes import arrival_instants
 from sim.demand.quantile_tables import DERIVED, MEASURED, OURS, quantile_table
 from sim.demand.session_fit import contexts_accumulate, session_steps, with_sessions
@@ -32,6 +33,7 @@ _LEAST_WINDOWS = 5
 _LEAST_REQUESTS = 100
 _LEAST_COUNT = 0.1
 _RUNS = 8
+_JOBS = 3.0
 
 
 def fit_workload(trace: Trace, name: str, title: str, traffic_class: str, start_hour: float = 0.0) -> dict[str, Any]:
@@ -86,8 +88,9 @@ def fit_workload(trace: Trace, name: str, title: str, traffic_class: str, start_
 def fitted_arrivals(instants_s: FloatArray, duration_s: float, start_hour: float) -> dict[str, Any]:
     """Return the arrivals of a workload like some instants: profile, noise of the rate, and burstiness of the gaps.
 
-    Gaps that look bursty may be so of themselves, or because the rate wanders: a renewal process and a Poisson process
-    are both fitted, and the one whose dispersions are closer to those of the trace is kept.
+    Gaps that look bursty may be so of themselves, because the rate wanders, or because a job runs and pauses: a renewal
+    process, a Poisson process and an on-off process are fitted, and the one whose dispersions are closest to those of
+    the trace is kept.
     """
     rate = instants_s.size / duration_s
     # a window of about five arrivals shows the gaps and not the rate
@@ -96,6 +99,10 @@ def fitted_arrivals(instants_s: FloatArray, duration_s: float, start_hour: float
     candidates = [_arrivals(instants_s, duration_s, 1.0, profile)]
     if not 0.6 <= burstiness <= 1.6:
         candidates.insert(0, _arrivals(instants_s, duration_s, burstiness, profile))
+    if not allan_dispersion(instants_s, 50.0 / rate, duration_s) < _JOBS:
+        jobs = fitted_on_off(instants_s, duration_s)
+        if jobs is not None:
+            candidates.append(jobs if profile is None else jobs | {"profile": profile})
     if len(candidates) == 1:
         return candidates[0]
     errors = [_dispersion_error(each, instants_s, duration_s, start_hour) for each in candidates]

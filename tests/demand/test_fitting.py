@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from scipy import stats
 
 from sim.demand.dispersion import allan_dispersion, dispersion, wandering_dispersion
@@ -15,12 +16,14 @@ from sim.demand.fitting import fit_workload, fitted_arrivals, fitted_noise, work
 from sim.demand.generate import generate_class
 from sim.demand.goodness import goodness_of_fit
 from sim.demand.importing import ImportOptions, import_trace
+from sim.demand.on_off_fit import fitted_on_off
 from sim.demand.processes import arrival_instants
 from sim.demand.quantile_tables import quantile_table
 from sim.demand.session_fit import contexts_accumulate, kind_edges, session_steps
 from sim.demand.streams import stream
 from sim.demand.trace import Trace
 from sim.demand.trace_columns import trace_from_arrays
+from sim.specs.arrivals import Arrivals
 from sim.specs.errors import InputError
 from sim.specs.library import Library
 from sim.specs.reading import RawDocument, read_yaml, validate
@@ -202,6 +205,24 @@ def test_sessions_that_resume_old_contexts_are_kinds_of_their_own(shared: Path) 
     assert found["KS of output tokens"] <= 0.05
     assert abs(found["cached share of prompt tokens"]) < 0.03
     assert abs(found["calls per session"]) < 0.01
+
+
+def test_a_job_that_runs_and_pauses_is_fitted_as_one() -> None:
+    durations = {"distribution": "fixed", "duration": "40 s", "source": ["assumption"], "confidence": "assumption"}
+    given: Arrivals = TypeAdapter(Arrivals).validate_python(
+        {
+            "process": "on_off", "jobs": 1, "running": durations, "pausing": durations | {"duration": "120 s"},
+            "cv": {"value": 1.0, "source": ["assumption"], "confidence": "assumption"},
+        }
+    )  # fmt: skip
+    instants = arrival_instants(given, 5.0, 20_000.0, 0.0, lambda *names: stream(1, *names))
+    found = fitted_arrivals(instants, 20_000.0, 0.0)
+    assert found["process"] == "on_off"
+    assert found["cv"]["value"] == pytest.approx(1.0, abs=0.05)
+    for part, seconds in (("running", 40.0), ("pausing", 120.0)):
+        told = [float(value.split()[0]) for value in found[part]["quantiles"].values()]
+        assert float(np.median(told)) == pytest.approx(seconds, abs=2.0)
+    assert fitted_on_off(np.arange(100.0), 100.0) is None
 
 
 def test_kinds_are_told_apart_where_contexts_differ_most() -> None:
