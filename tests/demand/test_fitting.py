@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from scipy import stats
 
 from sim.demand.dispersion import allan_dispersion, dispersion, wandering_dispersion
+from sim.demand.durations import duration_table
 from sim.demand.fitting import fit_workload, fitted_arrivals, fitted_noise, workload_yaml
 from sim.demand.generate import generate_class
 from sim.demand.goodness import goodness_of_fit
@@ -24,6 +25,7 @@ from sim.demand.streams import stream
 from sim.demand.trace import Trace
 from sim.demand.trace_columns import trace_from_arrays
 from sim.specs.arrivals import Arrivals
+from sim.specs.distributions import DurationDistribution
 from sim.specs.errors import InputError
 from sim.specs.library import Library
 from sim.specs.reading import RawDocument, read_yaml, validate
@@ -220,8 +222,8 @@ def test_a_job_that_runs_and_pauses_is_fitted_as_one() -> None:
     assert found["process"] == "on_off"
     assert found["cv"]["value"] == pytest.approx(1.0, abs=0.05)
     for part, seconds in (("running", 40.0), ("pausing", 120.0)):
-        told = [float(value.split()[0]) for value in found[part]["quantiles"].values()]
-        assert float(np.median(told)) == pytest.approx(seconds, abs=2.0)
+        spec: DurationDistribution = TypeAdapter(DurationDistribution).validate_python(found[part])
+        assert float(duration_table(spec).at(np.array([0.5]))[0]) == pytest.approx(seconds, abs=2.0)
     assert fitted_on_off(np.arange(100.0), 100.0) is None
 
 
