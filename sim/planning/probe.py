@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.demand.trace import Trace
+from sim.engine.mechanisms import Mechanisms, no_mechanisms
 from sim.engine.run import RunPlan, run
 from sim.planning.levels import LevelReached, reached_levels
 from sim.results.metrics import Window
@@ -24,6 +25,9 @@ from sim.specs.resolved import Scenario
 
 EXCEEDANCES = 20
 """Requests beyond the quantile with which a trial starts: two in each section."""
+
+SENDS_NOTHING = {"spill_row": -1, "spill_endpoint": -1, "role": 0, "max_waiting": 0}
+"""Columns of a pool that sends nothing on and turns nothing away."""
 
 STEADY_SLICES = 8
 """Parts whose rates are compared before a part of a run is taken for the whole."""
@@ -120,10 +124,8 @@ class Probe:
 
     def trial(self, replicas: int) -> Trial:
         """Return what a size comes to; it stops as soon as every level is decided, or one is surely missed."""
-        deployments = list(self.plan.deployments)
-        deployments[self.pool] = dataclasses.replace(self.deployment, replicas=replicas)
         for depth_s in self.depths_s:
-            requests = run(dataclasses.replace(self._part(depth_s), deployments=deployments)).requests
+            requests = run(self._sized(self._part(depth_s), replicas)).requests
             arrival_s = requests["arrival_ns"] / NANOSECONDS
             counted = (arrival_s >= self.scenario.spec.warm_up) & (arrival_s < depth_s)
             levels = self._levels(requests, counted)
@@ -152,6 +154,7 @@ class Probe:
             self.plan,
             trace=apart,
             deployments=[dataclasses.replace(self.deployment, replicas=1)],
+            mechanisms=self._alone_mechanisms(),
             pools_of_class=[[0]] * len(trace.classes),
             router="least_outstanding",
             draws=np.zeros((0, 2)),
@@ -161,6 +164,26 @@ class Probe:
         )
         requests = run(plan).requests
         return self._levels(requests, np.ones(len(requests), np.bool_))
+
+    def _sized(self, plan: RunPlan, replicas: int) -> RunPlan:
+        """Return a run in which the pool has another size, and can have no more replicas than that."""
+        deployments = list(plan.deployments)
+        deployments[self.pool] = dataclasses.replace(self.deployment, replicas=replicas)
+        mechanisms = plan.mechanisms
+        if mechanisms is not None:
+            pools = list(mechanisms.pools)
+            pools[self.pool] = dataclasses.replace(pools[self.pool], most_replicas=replicas)
+            mechanisms = dataclasses.replace(mechanisms, pools=pools)
+        return dataclasses.replace(plan, deployments=deployments, mechanisms=mechanisms)
+
+    def _alone_mechanisms(self) -> Mechanisms | None:
+        """Return what one replica of the pool does on its own: without failures, scaling, or pools to send on to."""
+        if self.plan.mechanisms is None:
+            return None
+        nothing = no_mechanisms([self.deployment], len(self.plan.trace.classes))
+        mine = self.plan.mechanisms.pools[self.pool]
+        kept = dataclasses.replace(nothing.pools[0], columns={**mine.columns, **SENDS_NOTHING}, most_replicas=1)
+        return dataclasses.replace(self.plan.mechanisms, pools=[kept], outages=nothing.outages, site_cap_w=None)
 
     def _served(self) -> list[int]:
         """Return the classes that come to the pool."""
