@@ -20,6 +20,7 @@ from sim.cli_execution import sweep_command
 from sim.cli_fidelity import calibrate_command, import_model_command, validate_command
 from sim.cli_plan import plan_command
 from sim.cli_planning import size_command
+from sim.cli_setup import completion_command, doctor_command, init_command
 from sim.cli_traffic import fit_workload_command, import_group
 from sim.cli_uncertainty import uncertainty_command
 from sim.version import __version__
@@ -82,6 +83,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")
 
 
+main.add_command(init_command)
+main.add_command(doctor_command)
+main.add_command(completion_command)
 main.add_command(size_command)
 main.add_command(sweep_command)
 main.add_command(plan_command)
