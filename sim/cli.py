@@ -20,6 +20,7 @@ from sim.cli_execution import sweep_command
 from sim.cli_fidelity import calibrate_command, import_model_command, validate_command
 from sim.cli_plan import plan_command
 from sim.cli_planning import size_command
+from sim.cli_report import report_command
 from sim.cli_setup import completion_command, doctor_command, init_command
 from sim.cli_traffic import fit_workload_command, import_group
 from sim.cli_uncertainty import uncertainty_command
@@ -91,6 +92,7 @@ main.add_command(sweep_command)
 main.add_command(plan_command)
 main.add_command(uncertainty_command)
 main.add_command(claims_command)
+main.add_command(report_command)
 main.add_command(import_group)
 import_group.add_command(import_model_command)
 main.add_command(validate_command)
