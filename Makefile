@@ -11,7 +11,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 		echo "Fleetcast needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Fleetcast into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
@@ -22,7 +22,8 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run
 	@echo "Simulating an hour of traffic on four fleets; the first run also compiles the engine, which takes a while ..."
 	@$(BIN)/fleetcast run quickstart -o $(DEMO) --overwrite
-	@echo "Report: $(DEMO)/report.html. Next: $(BIN)/fleetcast --help"
+	@echo "Next: $(BIN)/fleetcast --help. What matters, and a page to open and to send:"
+	@$(BIN)/fleetcast report $(DEMO) -o $(DEMO)/report.html
 
 test: lint
 	@$(BIN)/python -m pytest -q

@@ -231,7 +231,7 @@ def run(
     """
     with problems_told():
         from sim.reporting.console import progress, show
-        from sim.reporting.terminal import result_page, result_tables
+        from sim.reporting.terminal import result_tables
         from sim.results.writing import REPORT
         from sim.simulation import simulate
         from sim.specs.resolved import load_scenario
@@ -249,7 +249,10 @@ def run(
         with progress(quiet) as report:
             result = simulate(scenario, replications, engine, progress=report)
         if output is not None:
-            result.save(output, overwrite, {REPORT: result_page(result)})
+            from sim.reporting.report.page import report_page
+            from sim.reporting.report.studies import study_of
+
+            result.save(output, overwrite, {REPORT: report_page([study_of(result)])})
         manifest = result.manifest
         if as_json:
             # What differs between two equal runs is no part of the answer.

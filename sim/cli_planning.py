@@ -141,11 +141,9 @@ def size_command(
                 click.echo()
                 show(break_even_table(f"{api} on {day:%Y-%m-%d}", pays))
         if output is not None:
-            from sim.planning.page import write_page
+            from sim.reporting.report.page import write_report_of
 
-            sizes = found.table()
-            write_page(output, f"Sizes for {name}", [("Cost against latency", found.figure())],
-                       [("Sizes", sizes), ("All sizes that were tried", found.frontier())])  # fmt: skip
+            write_report_of(found, output)
             click.echo(f"Written: {output}", err=True)
     if not found.feasible:
         raise SystemExit(EXIT_INFEASIBLE)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 
-@click.command("report", short_help="Write one HTML page of results, plans, sweeps and uncertainty studies.")
+@click.command("report", short_help="Write one HTML page of runs, plans and other studies.")
 @click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True,
               help="HTML file to write; it is replaced.")  # fmt: skip

@@ -22,7 +22,7 @@ from sim.specs.reading import RawDocument, validate
 from sim.specs.references import Reference, fetch
 from sim.specs.resolved import changed
 from sim.specs.serving_stack import ServingStackSpec
-from sim.specs.spec import Sourced
+from sim.specs.spec import Document, Sourced
 from sim.specs.workload import WorkloadSpec
 
 
@@ -59,6 +59,21 @@ class Horizon:
 
     library: Library
     """Where names are looked up."""
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """Return kind -> name -> document of all that it names, in JSON types."""
+        parts: dict[str, Mapping[str, Document]] = {
+            "hardware": self.hardware,
+            "models": self.models,
+            "workloads": self.workloads,
+            "compression": self.methods,
+            "serving_stacks": {self.serving_stack.name: self.serving_stack},
+            "economics": {self.economics.name: self.economics},
+        }
+        return {
+            kind: {name: each.model_dump(mode="json", exclude_none=True) for name, each in part.items()}
+            for kind, part in parts.items()
+        }
 
     @property
     def months(self) -> tuple[datetime.date, ...]:

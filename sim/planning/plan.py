@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,14 +24,13 @@ from sim.planning.horizon import Horizon, load_horizon
 from sim.planning.infeasibility import why_infeasible
 from sim.planning.levers import attribution_of
 from sim.planning.market import PlannedMarket, demands, under_policy
-from sim.planning.page import write_page
-from sim.planning.plan_figures import cost_figure, fleet_figure, policies_figure, waterfall
 from sim.planning.plan_rows import attribution_rows, fleet_rows, knee_flags, latency_rows, plan_validity, policy_row
 from sim.planning.plan_tables import TABLES, read_plan, table, write_plan
 from sim.planning.procurement import NO_FLEET, Procurement
 from sim.planning.program import FloatArray, build
 from sim.planning.rehearsal import Rehearsed, missed, rehearse
 from sim.planning.viability import first_months, viability_rows
+from sim.results.reported import write_report_of
 from sim.specs.horizon import PolicyName
 from sim.version import __version__
 
@@ -108,24 +108,7 @@ class Plan:
 
     def report(self, file: str | Path) -> None:
         """Write the plan as one HTML page with figures; InputError without the extra `report` (plotly)."""
-        figures = [("From no lever to all of them", waterfall(self.attribution()))]
-        if self.manifest["feasible"]:
-            figures = [
-                ("The fleet", fleet_figure(self.fleet())),
-                ("Cost by use case", cost_figure(self.cost())),
-                ("Policies and near-optimal alternatives", policies_figure(self.policies())),
-                *figures,
-            ]
-        tables = [
-            ("Policies and near-optimal alternatives", self.policies()),
-            ("What to order, retire and rent", self.purchases()),
-            ("Cost by month and use case", self.cost()),
-            ("From which month it pays", self.viability()),
-            ("What each lever saves", self.attribution()),
-            ("Service levels", self.latency()),
-            ("Projections against records", self.back_test()),
-        ]
-        write_page(Path(file), str(self.manifest["plan_id"]), figures, tables)
+        write_report_of(self, file)
 
     def _of(self, name: str, policy: str) -> pd.DataFrame:
         rows = self.tables[name]
@@ -197,6 +180,8 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
         "levers": sorted(given.levers),
         "fingerprints": dict(given.fingerprints),
         "horizon": given.spec.model_dump(mode="json", exclude_none=True),
+        "documents": given.documents(),
+        "as_written": json.loads(json.dumps(given.raw.data, default=str)),
         "viability": viable.to_dict(orient="records"),
         "back_test": back_test(given).to_dict(orient="records"),
         "wall_s": time.perf_counter() - started,

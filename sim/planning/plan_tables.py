@@ -210,7 +210,7 @@ def write_plan(
 
 def check_free(target: Path, overwrite: bool) -> None:
     """Raise FileExistsError unless a plan may be put at `target`."""
-    check_replaceable(target, overwrite, {MANIFEST, *(f"{name}.parquet" for name in TABLES)}, "a plan")
+    check_replaceable(target, overwrite, {MANIFEST, "report.html", *(f"{name}.parquet" for name in TABLES)}, "a plan")
 
 
 def read_plan(directory: Path) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:

@@ -74,13 +74,6 @@ def result_tables(result: Result) -> RenderableType:
     return Group(*parts)
 
 
-def result_page(result: Result) -> str:
-    """Return the tables of a run as one HTML file that needs nothing else."""
-    console = recorder()
-    console.print(result_tables(result))
-    return console.export_html(inline_styles=True)
-
-
 def result_picture(result: Result, title: str) -> str:
     """Return load, cost and latency of a run as SVG that needs nothing else.
 
@@ -295,7 +288,7 @@ def _service_level_table(summary: pd.DataFrame) -> WideTable:
                 _number(float(same["value"].loc[f"service_level_limit_{metric}"])),
                 _marked(_shown(same, metric), same["note"].loc[metric]),
                 "-" if math.isnan(within) else f"{within:.1%}",
-                _verdict(row),
+                verdict(row),
             ]
         )
     return WideTable("Service levels", columns, table)
@@ -306,7 +299,7 @@ def _marked(shown: str, note: object) -> str:
     return f"past knee: {shown}" if str(note or "").startswith(PAST_THE_KNEE) else shown
 
 
-def _verdict(row: pd.Series) -> str:
+def verdict(row: pd.Series) -> str:
     """Return whether a service level is met, in words; nothing is met where nothing was measured."""
     met = float(row["value"])
     if math.isnan(met):

@@ -14,6 +14,7 @@ import pyarrow as pa
 from sim.results.flags import Flag
 from sim.results.metrics import LATENCIES
 from sim.results.model_error import PAST_THE_KNEE
+from sim.results.reported import write_report_of
 from sim.results.tables import ALL, TABLES, columns_of, frame
 from sim.results.writing import read_results, write_results
 
@@ -64,6 +65,10 @@ class Result:
     def save(self, directory: str | Path, overwrite: bool = False, pages: Mapping[str, str] | None = None) -> None:
         """Write a result directory, whole or not at all: see `sim.results.writing.write_results`."""
         write_results(directory, self.tables, self.manifest, overwrite, pages)
+
+    def report(self, file: str | Path) -> None:
+        """Write the run as one HTML page that needs nothing else; InputError without the extra `report` (plotly)."""
+        write_report_of(self, file)
 
     def summary(self, metric: str | None = None, class_name: str | None = None) -> pd.DataFrame:
         """Rows of the summary, of one metric or class if given ("all" is a class).

@@ -133,7 +133,7 @@ def check_place(directory: Path) -> None:
     """Raise FileExistsError where a directory holds something that is no part of a study."""
     if not directory.exists():
         return
-    expected = {MANIFEST, RUNS, *(f"{name}.parquet" for name in TABLES)}
+    expected = {MANIFEST, RUNS, "report.html", *(f"{name}.parquet" for name in TABLES)}
     if not directory.is_dir():
         raise FileExistsError(f"{directory}: is a file; choose another directory")
     foreign = sorted(each.name for each in directory.iterdir() if each.name not in expected)

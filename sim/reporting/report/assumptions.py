@@ -44,9 +44,14 @@ _WORDS = {
     "economics": "Terms",
 }
 _CONFIDENCE = (
-    "assumption", "derived", "analyst_estimate", "vendor_claim", "measured", "published_spec_via_secondary",
+    "assumption",
+    "derived",
+    "analyst_estimate",
+    "vendor_claim",
+    "measured",
+    "published_spec_via_secondary",
     "published_spec",
-)  # fmt: skip
+)
 """From the least to the most certain, as they are counted."""
 
 
@@ -109,12 +114,17 @@ def assumptions_of(study: Study) -> list[Assumption]:
     """Return every number with a source in the resolved documents of a study."""
     return [
         Assumption(
-            kind, name, ".".join(path), *_written(content, _unit(_TYPES.get(kind), (*path, "value"))),
-            str(content["confidence"]), tuple(map(str, content["source"])), str(content.get("note", "")),
+            kind,
+            name,
+            ".".join(path),
+            *_written(content, _unit(_TYPES.get(kind), (*path, "value"))),
+            str(content["confidence"]),
+            tuple(map(str, content["source"])),
+            str(content.get("note", "")),
         )
         for kind, name, document in documents_of(study)
         for path, content in _sourced(document, ())
-    ]  # fmt: skip
+    ]
 
 
 def assumptions_section(studies: Sequence[Study]) -> Section:
@@ -123,8 +133,8 @@ def assumptions_section(studies: Sequence[Study]) -> Section:
     counts = [(name, sum(each.confidence == name for each in found)) for name in _CONFIDENCE]
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
     parts = [
-        f"<p>{len(found)} numbers with a source went in: {told}. Where sources differ or nothing is published, low and high "
-        "are given; <code>fleetcast uncertainty</code> draws from them.</p>"
+        f"<p>{len(found)} numbers with a source went in: {told}. Where sources differ or nothing is published, "
+        "low and high are given; <code>fleetcast uncertainty</code> draws from them.</p>"
         if found
         else "<p>No resolved documents stand in these directories.</p>"
     ]
@@ -132,12 +142,15 @@ def assumptions_section(studies: Sequence[Study]) -> Section:
         weak = sum(each.confidence == "assumption" for each in rows)
         cells = [
             [
-                f"<code>{html.escape(each.path)}</code>", html.escape(each.value), _range(each),
-                html.escape(each.confidence.replace("_", " ")), html.escape(", ".join(each.source)),
+                f"<code>{html.escape(each.path)}</code>",
+                html.escape(each.value),
+                _range(each),
+                html.escape(each.confidence.replace("_", " ")),
+                html.escape(", ".join(each.source)),
                 html.escape(each.note),
             ]
             for each in sorted(rows, key=lambda each: (_CONFIDENCE.index(each.confidence), each.path))
-        ]  # fmt: skip
+        ]
         headings = ["number", "value", "low to high", "confidence", "source", "note"]
         summary = f"{_WORDS.get(kind, kind)} {name}: {len(rows)} numbers, {weak} of them assumptions"
         parts.append(html_table(headings, cells, f"Numbers of {name}", len(headings), summary))
@@ -179,9 +192,7 @@ def _written(content: Mapping[str, Any], dimension: Dimension | None) -> tuple[s
         return _quantity(content["value"], dimension), low, high
     own = {key: value for key, value in content.items() if key not in ("source", "confidence", "note")}
     told = [
-        f"{key} {_quantity(value, None)}"
-        if isinstance(value, int | float | str)
-        else f"{key}: {len(value)} entries"
+        f"{key} {_quantity(value, None)}" if isinstance(value, int | float | str) else f"{key}: {len(value)} entries"
         for key, value in own.items()
         if value is not None and value != "" and not (isinstance(value, Mapping | list) and not value)
     ]

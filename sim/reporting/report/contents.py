@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sim.reporting.report import plan_answer, plan_plots, run_answer, run_plots, sweep_parts, uncertainty_parts
 from sim.reporting.report.assumptions import assumptions_section
-from sim.reporting.report.numbers import html_table, share
+from sim.reporting.report.numbers import html_table, plain
 from sim.reporting.report.plots import Plot
 from sim.reporting.report.reproduction import reproduction_section
 from sim.reporting.report.section import Answer, Section
@@ -172,20 +172,28 @@ def _trust(studies: Sequence[Study]) -> Section:
     rows = []
     for study in studies:
         told = {
-            "run": run_answer.all_cautions_of, "plan": plan_answer.cautions_of, "uncertainty": uncertainty_parts.flags_of,
-        }.get(study.kind)  # fmt: skip
+            "run": run_answer.all_cautions_of,
+            "plan": plan_answer.cautions_of,
+            "uncertainty": uncertainty_parts.flags_of,
+        }.get(study.kind)
         flags = told(study) if told is not None else []
         listed = "".join(f"<li>{flag}</li>" for flag in flags)
         if told is not None:
             none = "<p>No flags: nothing found that speaks against the figures.</p>"
-            parts.append(f"<h3>Flags of {html.escape(study.label)}, {study.kind}</h3>" + (f"<ul>{listed}</ul>" if flags else none))
+            parts.append(
+                f"<h3>Flags of {html.escape(study.label)}, {study.kind}</h3>"
+                + (f"<ul>{listed}</ul>" if flags else none)
+            )
         for name, validity in _validities(study):
             bands = validity["error_bands"]
             rows.append(
-                [html.escape(f"{study.label}: {name}"), html.escape(str(validity["known"])),
-                 *(_band(bands.get(metric)) for metric in ("ttft", "tpot", "e2e", "throughput")),
-                 f"{sum(int(each['points']) for each in bands.values()):,}"]
-            )  # fmt: skip
+                [
+                    html.escape(f"{study.label}: {name}"),
+                    html.escape(str(validity["known"])),
+                    *(_band(bands.get(metric)) for metric in ("ttft", "tpot", "e2e", "throughput")),
+                    f"{sum(int(each['points']) for each in bands.values()):,}",
+                ]
+            )
     if rows:
         parts.append(
             "<p>Error bands: measured over predicted lay in this range in four of five cases. They stand beside the "
@@ -201,7 +209,7 @@ def _validities(study: Study) -> list[tuple[str, dict[str, dict[str, dict[str, f
     pools = study.manifest.get("pools")
     if isinstance(pools, dict):
         return [
-            (f"{run_answer.short(study, name)}, {pool['pool']}", pool["validity"])
+            (f"{run_answer.short(study, name) if study.kind == 'run' else name}, {pool['pool']}", pool["validity"])
             for name, found in pools.items()
             for pool in found
         ]
@@ -215,18 +223,19 @@ def _band(found: dict[str, float] | None) -> str:
 def _back_tests(studies: Sequence[Study]) -> list[str]:
     rows = {
         (str(each["series"]), str(each["recorded_on"])): [
-            html.escape(str(each["series"])),
+            html.escape(str(each["title"])),
             html.escape(str(each["known_on"])),
             html.escape(str(each["recorded_on"])),
-            "inside" if each["inside"] else "outside",
-            share(float(each["error"])),
+            html.escape(str(each["rates"])),
+            html.escape(str(each["verdict"])),
+            f"{plain(float(each['base']))} ({plain(float(each['low']))} to {plain(float(each['high']))})",
+            plain(float(each["recorded"])),
         ]
         for study in studies
         for each in study.manifest.get("back_test", [])
-        if each.get("error") is not None
     }
     if not rows:
         return []
-    headings = ["series", "known on", "recorded on", "the range", "error of the projection"]
-    told = "Projections of prices and speeds against what was recorded later"
-    return [html_table(headings, list(rows.values()), told, 4, "How earlier projections fared")]
+    headings = ["series", "known on", "recorded on", "rates", "verdict", "projected", "recorded"]
+    told = "Projections from one record to the next against what was recorded"
+    return [html_table(headings, list(rows.values()), told, 5, "How earlier projections fared")]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from sim.reporting.report.studies import Study
+from sim.results.model_error import PAST_THE_KNEE
 
 Form = Callable[[float], str]
 """How a number is written, its unit included."""
@@ -53,7 +54,10 @@ def share(value: float) -> str:
     """Return a fraction as a percentage."""
     if math.isnan(value):
         return "–"
-    return f"{value:.0%}" if value >= 0.995 or abs(value) >= 1 or value == 0 else f"{value:.1%}"
+    if 0.995 <= value < 1:
+        # rounded down: what is not quite all must not read as all
+        return f"{math.floor(value * 1e4) / 100:.2f}%"
+    return f"{value:.0%}" if abs(value) >= 1 or value == 0 else f"{value:.1%}"
 
 
 def row_of(study: Study, table: str, where: Mapping[str, object]) -> pd.Series | None:
@@ -85,14 +89,23 @@ def cited(study: Study, table: str, column: str, where: Mapping[str, object], fo
         How it is written.
 
     """
-    value = value_of(study, table, column, where)
-    if math.isnan(value):
+    row = row_of(study, table, where)
+    if row is None or pd.isna(row[column]):
         return "–"
+    value = float(row[column])
     place = json.dumps(dict(where), ensure_ascii=False)
-    return (
+    return _past_the_knee(row, column) + (
         f'<data value="{value!r}" data-study="{study.number}" data-table="{table}" data-column="{column}" '
         f'data-where="{html.escape(place)}">{html.escape(form(value))}</data>'
     )
+
+
+def _past_the_knee(row: pd.Series, column: str) -> str:
+    """Return the mark of a latency of a pool beyond its capacity, which hangs on how long the run lasts."""
+    if column not in ("value", "value_s"):
+        return ""
+    is_past = str(row.get("note") or "").startswith(PAST_THE_KNEE) or row.get("past_the_knee") is True
+    return "past knee: " if is_past else ""
 
 
 def cited_interval(study: Study, table: str, where: Mapping[str, object], form: Form, column: str = "value") -> str:
@@ -101,7 +114,10 @@ def cited_interval(study: Study, table: str, where: Mapping[str, object], form: 
     shown = cited(study, table, column, where, form)
     if row is None or pd.isna(row["low"]) or pd.isna(row["high"]) or row["low"] == row["high"]:
         return shown
-    ends = f"{form(float(row['low']))} to {form(float(row['high']))}"
+    low, high = form(float(row["low"])), form(float(row["high"]))
+    if low == high:
+        return shown
+    ends = f"{low} to {high}"
     return f'{shown} <span class="interval" title="95% interval">{html.escape(ends)}</span>'
 
 

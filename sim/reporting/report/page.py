@@ -14,7 +14,7 @@ from sim.reporting.report.numbers import frame_table
 from sim.reporting.report.plotly_script import need_plotly, plotly_script
 from sim.reporting.report.plots import Plot
 from sim.reporting.report.section import Answer, Section
-from sim.reporting.report.studies import Study, labelled
+from sim.reporting.report.studies import Study, labelled, study_of
 from sim.specs.errors import InputError, Problem
 
 _POLICY = (
@@ -51,6 +51,11 @@ def write_report(studies: Sequence[Study], file: str | Path) -> list[Answer]:
     partial.write_text(text, encoding="utf-8")
     partial.replace(target)
     return answers_of(named)
+
+
+def write_report_of(found: object, file: str | Path) -> None:
+    """Write the report of a result, a plan, sizes or an uncertainty study in memory; raises as `write_report` does."""
+    write_report([study_of(found)], file)
 
 
 def report_page(studies: Sequence[Study]) -> str:
@@ -119,8 +124,7 @@ def _contents_html(sections: Sequence[Section]) -> str:
 
 def _section_html(section: Section, figures: list[dict[str, object]], has_plots: bool) -> str:
     parts = [f'<section aria-labelledby="{section.anchor}"><h2 id="{section.anchor}">{html.escape(section.title)}</h2>']
-    for part in section.parts:
-        parts.append(part if isinstance(part, str) else _figure_html(part, figures, has_plots))
+    parts += [part if isinstance(part, str) else _figure_html(part, figures, has_plots) for part in section.parts]
     return "".join(parts) + "</section>"
 
 

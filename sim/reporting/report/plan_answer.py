@@ -31,7 +31,9 @@ def plan_answer(study: Study, spread: Study | None) -> Answer:
     peak = counted.groupby("accelerator", sort=False)[["owned", "rented"]].max()
     owned = _most(peak["owned"])
     rented = _most(peak["rented"])
-    kinds = " and ".join(filter(None, (f"own up to {owned}" if owned else "", f"rent up to {rented}" if rented else "")))
+    kinds = " and ".join(
+        filter(None, (f"own up to {owned}" if owned else "", f"rent up to {rented}" if rented else ""))
+    )
     cost = cited(study, "policies", "net_present_cost_usd", where, usd)
     months = sorted(set(counted["period"]))
     missed = study.manifest["missed"]
@@ -54,12 +56,12 @@ def plan_answer(study: Study, spread: Study | None) -> Answer:
 
 def cautions_of(study: Study) -> list[str]:
     """Return missed levels and flags as HTML."""
-    found = [f"<b>missed</b> {html.escape(str(each))}" for each in study.manifest["missed"]]
-    for flag in study.manifest["flags"]:
-        found.append(
-            f"<b>{html.escape(flag['name'])}</b> {html.escape(flag['scope'])}: {html.escape(flag['message'])}"
-        )
-    return found
+    missed = [f"<b>missed</b> {html.escape(str(each))}" for each in study.manifest["missed"]]
+    flags = [
+        f"<b>{html.escape(flag['name'])}</b> {html.escape(flag['scope'])}: {html.escape(flag['message'])}"
+        for flag in study.manifest["flags"]
+    ]
+    return missed + flags
 
 
 def fan_where(metric: str, fleet: str, quantile: float, name: str = "all", period: str = "all") -> dict[str, object]:
@@ -71,7 +73,11 @@ def viability_table(study: Study, spread: Study | None) -> str:
     """Return from which month each use case pays, under which prices and ceilings."""
     rows = []
     for each in study.manifest["viability"]:
-        cells = [html.escape(str(each["class"])), html.escape(str(each["unit"])), f"<b>{_month(each['first_month'])}</b>"]
+        cells = [
+            html.escape(str(each["class"])),
+            html.escape(str(each["unit"])),
+            f"<b>{_month(each['first_month'])}</b>",
+        ]
         cells += [_month(each[key]) for key in _DATES]
         cells.append(usd(float(each["ceiling_usd"])) if each.get("ceiling_usd") is not None else "–")
         if spread is not None:
@@ -87,11 +93,12 @@ def levels_table(study: Study) -> str:
     rows = study.tables["latency"]
     cells = []
     for _, group in rows.groupby(["class", "metric", "quantile"], sort=False):
-        worst = group.loc[(group["value_s"] / group["limit_s"]).idxmax()]
+        worst = group.iloc[int((group["value_s"] / group["limit_s"]).to_numpy().argmax())]
         where = {name: worst[name] for name in ("period", "hour", "class", "metric", "quantile")}
         where["quantile"] = float(where["quantile"])
         missed = int((~group["met"]).sum())
         model = (float(worst["model_low_s"]), float(worst["model_high_s"]))
+        noise = f"{seconds(float(worst['low_s']))} to {seconds(float(worst['high_s']))}"
         cells.append(
             [
                 html.escape(str(worst["class"])),
@@ -99,8 +106,7 @@ def levels_table(study: Study) -> str:
                 f"{worst['period']} {html.escape(str(worst['hour']))}",
                 "holds" if not missed else f"<b>missed in {missed} of {len(group)}</b>",
                 cited(study, "latency", "limit_s", where, seconds),
-                cited(study, "latency", "value_s", where, seconds)
-                + f' <span class="interval">{seconds(float(worst["low_s"]))} to {seconds(float(worst["high_s"]))}</span>',
+                cited(study, "latency", "value_s", where, seconds) + f' <span class="interval">{noise}</span>',
                 "–" if any(map(math.isnan, model)) else f"{seconds(model[0])} to {seconds(model[1])}",
             ]
         )
@@ -116,16 +122,24 @@ def policies_table(study: Study) -> str:
         rows.append(
             [
                 html.escape(str(name)),
+                html.escape(str(study.tables["policies"].set_index("policy").loc[name, "reason"])),
                 cited(study, "policies", "net_present_cost_usd", where, usd),
                 cited(study, "policies", "over_optimum", where, share),
                 cited(study, "policies", "gap", where, share),
                 cited(study, "policies", "most_owned", where, whole),
                 cited(study, "policies", "most_rented", where, whole),
-                html.escape(str(study.tables["policies"].set_index("policy").loc[name, "reason"])),
             ]
         )
-    headings = ["policy", "net present cost", "over the optimum", "proven gap", "most owned", "most rented", "how it ended"]
-    return html_table(headings, rows, f"Policies and near-optimal fleets of {study.label}")
+    headings = [
+        "policy",
+        "how it ended",
+        "net present cost",
+        "over the optimum",
+        "proven gap",
+        "most owned",
+        "most rented",
+    ]
+    return html_table(headings, rows, f"Policies and near-optimal fleets of {study.label}", 2)
 
 
 def comparison_table(studies: list[Study]) -> str:
@@ -187,12 +201,13 @@ def month_after(start: str, months: float) -> str:
 
 
 def _months_of(spread: Study, name: str) -> str:
-    cells = []
-    for quantile in (0.1, 0.5, 0.9):
-        where = fan_where("viable_from_months", "world", quantile, name)
-        start = str(spread.manifest["start"])
-        cells.append(cited(spread, "fans", "value", where, lambda value, start=start: month_after(start, value)))
-    return ", ".join(cells)
+    start = str(spread.manifest["start"])
+
+    def month(value: float) -> str:
+        return month_after(start, value)
+
+    wheres = [fan_where("viable_from_months", "world", quantile, name) for quantile in (0.1, 0.5, 0.9)]
+    return ", ".join(cited(spread, "fans", "value", where, month) for where in wheres)
 
 
 def _fan_in_words(spread: Study | None) -> str:
@@ -209,8 +224,10 @@ def _latency_card(study: Study) -> tuple[str, str, str]:
     rows = study.tables["latency"]
     if rows.empty:
         return "Latency", "–", "no service levels"
-    worst = rows.loc[(rows["value_s"] / rows["limit_s"]).idxmax()]
-    where = {name: worst[name] for name in ("period", "hour", "class", "metric")} | {"quantile": float(worst["quantile"])}
+    worst = rows.iloc[int((rows["value_s"] / rows["limit_s"]).to_numpy().argmax())]
+    where = {name: worst[name] for name in ("period", "hour", "class", "metric")} | {
+        "quantile": float(worst["quantile"])
+    }
     level = f"{str(worst['metric']).upper()} p{100 * float(worst['quantile']):g} of {worst['class']}"
     told = f"{html.escape(level)} in {worst['period']}, {html.escape(str(worst['hour']))}: closest to its limit of "
     return (
@@ -238,5 +255,3 @@ def _gap(study: Study) -> str:
 
 def _month(value: object) -> str:
     return html.escape(str(value)) if value else "never"
-
-

@@ -1,4 +1,4 @@
-"""Plots in Plotly's JSON form that can be told apart without colour: dashes, markers and patterns go with each series."""
+"""Plots in Plotly's JSON form whose series differ without colour, too: by dashes, markers and patterns."""
 
 from __future__ import annotations
 
@@ -122,6 +122,19 @@ def rows_layout(
     return layout
 
 
+def log_axis(unit: str = "") -> dict[str, Any]:
+    """Return a logarithmic axis that names 1 and 3 of every power of ten; of seconds in ms below one."""
+    values = [digit * 10.0**power for power in range(-6, 10) for digit in (1, 3)]
+    if unit == "s":
+        words = [f"{value * 1e3:g} ms" if value < 1 else f"{value:g} s" for value in values]
+    else:
+        words = [
+            f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
+            for value in values
+        ]
+    return {"type": "log", "tickvals": values, "ticktext": words}
+
+
 def in_row(trace: Trace, place: int, seen: set[str]) -> Trace:
     """Return a trace put on the row at a place; a name that was seen before is not listed again."""
     first = trace["name"] not in seen
@@ -134,9 +147,7 @@ def listed(values: Iterable[Any]) -> list[Any]:
     """Return values in JSON types: numbers with six digits, null for what is missing or infinite."""
     found: list[Any] = []
     for value in values:
-        if isinstance(value, str | bool) or value is None:
-            found.append(value)
-        elif isinstance(value, int):
+        if isinstance(value, str | bool) or value is None or isinstance(value, int):
             found.append(value)
         else:
             number = float(value)

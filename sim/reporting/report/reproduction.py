@@ -27,7 +27,10 @@ def reproduction_section(studies: Sequence[Study]) -> Section:
         manifest = study.manifest
         versions: Mapping[str, Any] = manifest.get("versions") or {"fleetcast": manifest.get("version", __version__)}
         seed = _seed(study)
-        facts = [["made by", f"fleetcast {html.escape(study.kind)}"], ["directory", html.escape(study.directory or "–")]]
+        facts = [
+            ["made by", f"fleetcast {html.escape(study.kind)}"],
+            ["directory", html.escape(study.directory or "–")],
+        ]
         facts += [["seed", html.escape(str(seed))]] if seed is not None else []
         facts += [[html.escape(name), html.escape(str(each))] for name, each in versions.items()]
         parts.append(f"<h3>{html.escape(study.label)}, {study.kind}</h3>")
@@ -41,7 +44,9 @@ def reproduction_section(studies: Sequence[Study]) -> Section:
             )
         prints = manifest.get("fingerprints", {})
         rows = [[f"<code>{html.escape(str(name))}</code>", f"<code>{digest}</code>"] for name, digest in prints.items()]
-        parts.append(html_table(["file", "SHA-256"], rows, "Files that were read", 2, f"{len(rows)} files with fingerprints"))
+        parts.append(
+            html_table(["file", "SHA-256"], rows, "Files that were read", 2, f"{len(rows)} files with fingerprints")
+        )
     parts.append(f"<p>This page was written by Fleetcast {__version__} on Python {platform.python_version()}.</p>")
     return Section("reproduce", "How to reproduce", parts)
 
@@ -64,7 +69,7 @@ def command_of(study: Study) -> str:
         more = f" --samples {manifest['latin_hypercube']}" if manifest.get("latin_hypercube") else ""
         return f"fleetcast sweep {file} {settings}{more} --replications {manifest['replications']} -o again"
     if study.kind == "size":
-        return str(manifest["command"])
+        return f"fleetcast size {file} -o again.html"
     return f"fleetcast plan {file} -o again"
 
 
@@ -83,7 +88,7 @@ def _written(study: Study) -> str:
     scenarios = manifest.get("scenarios")
     written: Any = None
     if isinstance(scenarios, Mapping) and scenarios:
-        written = manifest.get("as_written") or next(iter(scenarios.values())).get("as_written")
+        written = next(iter(scenarios.values())).get("as_written")
     elif study.kind == "sweep":
         written = manifest.get("scenario")
     elif study.kind == "plan":

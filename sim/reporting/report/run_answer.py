@@ -9,6 +9,7 @@ from typing import Any
 from sim.reporting.report.numbers import cited, cited_interval, html_table, plain, row_of, seconds, share, value_of
 from sim.reporting.report.section import Answer
 from sim.reporting.report.studies import Study
+from sim.reporting.terminal import verdict
 from sim.results.tables import ALL
 
 _ALL: dict[str, object] = {"class": ALL, "pool": ALL, "quantile": None}
@@ -56,11 +57,11 @@ def cheapest(study: Study) -> str:
     return min(keeping, key=cost)
 
 
-def levels_of(study: Study, scenario: str) -> list[dict[str, object]]:
+def levels_of(study: Study, scenario: str) -> list[dict[str, Any]]:
     """Return the service levels of a scenario: keys of their rows, limit, value and share of the limit reached."""
     rows = study.tables["summary"]
     rows = rows[(rows["scenario_id"] == scenario) & rows["metric"].str.startswith(_LEVEL)]
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for _, row in rows.iterrows():
         metric = str(row["metric"]).removeprefix(_LEVEL)
         where = {"scenario_id": scenario, "class": row["class"], "pool": ALL, "quantile": row["quantile"]}
@@ -169,13 +170,12 @@ def levels_table(study: Study) -> str:
             where: Any = level["where"]
             metric = str(level["metric"])
             row = row_of(study, "summary", where | {"metric": f"{_LEVEL}{metric}"})
-            met = row is not None and row["value"] == 1
             attained = where | {"metric": f"service_level_attainment_{metric}"}
             rows.append(
                 [
                     html.escape(short(study, scenario)),
                     html.escape(level_in_words(where, metric)),
-                    "met" if met else "<b>missed</b>",
+                    "–" if row is None else html.escape(verdict(row)),
                     cited(study, "summary", "value", where | {"metric": f"service_level_limit_{metric}"}, seconds),
                     cited_interval(study, "summary", where | {"metric": metric}, seconds),
                     _model_band(study, where | {"metric": metric}),
@@ -184,7 +184,7 @@ def levels_table(study: Study) -> str:
             )
     if not rows:
         return "<p>The scenario sets no service levels.</p>"
-    headings = ["scenario", "service level", "verdict", "limit", "reached", "80% band of model error", "within limit"]
+    headings = ["scenario", "service level", "met", "limit", "reached", "80% band of model error", "within limit"]
     return html_table(headings, rows, f"Service levels of {study.label}", texts=3)
 
 
@@ -218,6 +218,6 @@ def _or_zero(value: object) -> float:
 _SHOWN = (
     ("load_factor", share),
     ("goodput_requests_fraction", share),
-    ("usd_per_million_output_tokens", _usd_small),
-    ("usd_per_million_tokens", _usd_small),
+    ("usd_per_million_output_tokens", plain),
+    ("usd_per_million_tokens", plain),
 )

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sim.reporting.report.numbers import value_of
-from sim.reporting.report.plots import Plot, Trace, bars, in_row, line, points, rows_layout
+from sim.reporting.report.plots import Plot, Trace, bars, in_row, line, log_axis, points, rows_layout
 from sim.reporting.report.run_answer import levels_of, scenarios_of, short, whole_run
 from sim.reporting.report.studies import Study
+from sim.results.model_error import PAST_THE_KNEE
 
 MOST_ROWS = 8
 """Fleets that a plot shows one under the other; more would be unreadable."""
@@ -46,8 +47,9 @@ def latency_plots(studies: Sequence[Study]) -> list[Plot]:
         seen: set[str] = set()
         rows = []
         for place, ((study, scenario, label), times) in enumerate(zip(fleets, requests, strict=True)):
-            limits = {str(each["where"]["class"]): each for each in levels_of(study, scenario)  # type: ignore[index]
-                      if each["metric"] == metric}  # fmt: skip
+            limits = {
+                str(each["where"]["class"]): each for each in levels_of(study, scenario) if each["metric"] == metric
+            }
             for number, each in enumerate(classes):
                 values = times.loc[times["class"] == each, metric].dropna().to_numpy(float)
                 if not len(values) or not np.isfinite(values).any():
@@ -57,16 +59,27 @@ def latency_plots(studies: Sequence[Study]) -> list[Plot]:
                 if each in limits:
                     traces.append(in_row(_limit_mark(limits[each], str(each), number), place, seen))
                 rows += [
-                    {"fleet": label, "class": each, "share of requests": part, f"{metric}": np.quantile(values, part, method="inverted_cdf")}
+                    {
+                        "fleet": label,
+                        "class": each,
+                        "share of requests": part,
+                        f"{metric}": np.quantile(values, part, method="inverted_cdf"),
+                    }
                     for part in (0.5, 0.9, 0.95, 0.99)
                 ]
         layout = rows_layout(
-            [label for _, _, label in fleets], ["share"] * len(fleets), f"{name.lower()} [s], logarithmic",
-            x_axis={"type": "log"}, y_axis={"range": [0, 1.02], "tickformat": ".0%"},
-        )  # fmt: skip
+            [label for _, _, label in fleets],
+            ["share"] * len(fleets),
+            f"{name.lower()}, logarithmic",
+            x_axis=log_axis("s"),
+            y_axis={"range": [0, 1.1], "tickformat": ".0%", "tickvals": [0, 0.5, 1]},
+        )
         description = f"{name}: share of requests that took at most so long, by class, one row a fleet."
-        caption = "Rings mark a service level: its quantile at its limit. A curve that passes left of its ring keeps it."
-        found.append(Plot(name, description, traces, layout, pd.DataFrame(rows), caption + _cut(studies)))
+        caption = (
+            "Rings mark a service level: its quantile at its limit. A curve that passes left of its ring keeps it."
+        )
+        told = caption + _beyond(fleets) + _cut(studies)
+        found.append(Plot(name, description, traces, layout, pd.DataFrame(rows), told))
     return found
 
 
@@ -100,25 +113,50 @@ def timeline_plots(studies: Sequence[Study]) -> list[Plot]:
             use.append(in_row(line(name, hours, rows[column], number), place, seen_use))
         table.append(
             rows.assign(pool=label, hour=hours, arrivals_per_s=rows["arrivals"] / length)[
-                ["pool", "hour", "arrivals_per_s", "running", "waiting", "replicas", *_AWAY, "busy_fraction",
-                 "kv_used_fraction"]
+                [
+                    "pool",
+                    "hour",
+                    "arrivals_per_s",
+                    "running",
+                    "waiting",
+                    "replicas",
+                    *_AWAY,
+                    "busy_fraction",
+                    "kv_used_fraction",
+                ]
             ]
-        )  # fmt: skip
+        )
     titles = [label for label, _ in pools]
     numbers = pd.concat(table, ignore_index=True)
     count = len(pools)
     hours_title = "hours from the start of the run"
     note = "First replication." + _cut(studies)
     return [
-        Plot("Requests in the fleet", "Requests in a batch and waiting through the run, one row a pool.", load,
-             rows_layout(titles, ["requests"] * count, hours_title, y_axis={"rangemode": "tozero"}), numbers, note),
-        Plot("Replicas: ramps and failures", "Replicas that serve, start, stand by and are away through the run, one"
-             " row a pool.", replicas,
-             rows_layout(titles, ["replicas"] * count, hours_title, y_axis={"rangemode": "tozero"}), None, note),
-        Plot("Utilisation", "Share of time with a step in progress and share of KV memory in use, one row a pool.", use,
-             rows_layout(titles, ["share"] * count, hours_title, y_axis={"range": [0, 1.02], "tickformat": ".0%"}),
-             None, "A replica is busy while it has any request, so busy is not how full it is." + _cut(studies)),
-    ]  # fmt: skip
+        Plot(
+            "Requests in the fleet",
+            "Requests in a batch and waiting through the run, one row a pool.",
+            load,
+            rows_layout(titles, ["requests"] * count, hours_title, y_axis={"rangemode": "tozero"}),
+            numbers,
+            note,
+        ),
+        Plot(
+            "Replicas: ramps and failures",
+            "Replicas that serve, start, stand by and are away through the run, one row a pool.",
+            replicas,
+            rows_layout(titles, ["replicas"] * count, hours_title, y_axis={"rangemode": "tozero"}),
+            None,
+            note,
+        ),
+        Plot(
+            "Utilisation",
+            "Share of time with a step in progress and share of KV memory in use, one row a pool.",
+            use,
+            rows_layout(titles, ["share"] * count, hours_title, y_axis={"range": [0, 1.02], "tickformat": ".0%"}),
+            None,
+            "A replica is busy while it has any request, so busy is not how full it is." + _cut(studies),
+        ),
+    ]
 
 
 def spending_plot(studies: Sequence[Study]) -> Plot | None:
@@ -140,11 +178,18 @@ def spending_plot(studies: Sequence[Study]) -> Plot | None:
     if not traces:
         return None
     layout = {
-        "barmode": "stack", "height": 90 + 44 * len(fleets) + 40, "yaxis": {"autorange": "reversed"},
+        "barmode": "stack",
+        "height": 90 + 44 * len(fleets) + 40,
+        "yaxis": {"autorange": "reversed"},
         "xaxis": {"title": {"text": "accelerator hours of the run"}},
-    }  # fmt: skip
-    return Plot("What is paid for", "Accelerator hours by what they were for: used, idle, spare, starting or failed, "
-                "one bar a fleet.", traces, layout, pd.DataFrame(table))  # fmt: skip
+    }
+    return Plot(
+        "What is paid for",
+        "Accelerator hours by what they were for: used, idle, spare, starting or failed, one bar a fleet.",
+        traces,
+        layout,
+        pd.DataFrame(table),
+    )
 
 
 def cost_against_latency(studies: Sequence[Study]) -> Plot | None:
@@ -161,14 +206,19 @@ def cost_against_latency(studies: Sequence[Study]) -> Plot | None:
     if len(traces) < 2:
         return None
     layout = {
-        "height": 360, "xaxis": {"title": {"text": "USD per million output tokens"}, "rangemode": "tozero"},
+        "height": 360,
+        "xaxis": {"title": {"text": "USD per million output tokens"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "largest share of a limit"}, "tickformat": ".0%", "rangemode": "tozero"},
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"dash": "dash"}}],
-    }  # fmt: skip
-    return Plot("Cost against latency", "Cost per million output tokens against the largest latency relative to its "
-                "limit, one mark a fleet.", traces, layout, pd.DataFrame(table),
-                "Left is cheaper, lower is further from the limits; above the dashed line a service level is missed."
-                )  # fmt: skip
+    }
+    return Plot(
+        "Cost against latency",
+        "Cost per million output tokens against the largest latency relative to its limit, one mark a fleet.",
+        traces,
+        layout,
+        pd.DataFrame(table),
+        "Left is cheaper, lower is further from the limits; above the dashed line a service level is missed.",
+    )
 
 
 def _latencies(study: Study, scenario: str) -> pd.DataFrame:
@@ -200,7 +250,17 @@ def _first_replication(timeline: pd.DataFrame, scenario: str) -> pd.DataFrame:
     return found
 
 
+def _beyond(fleets: Sequence[tuple[Study, str, str]]) -> str:
+    """Return which fleets are past the knee: their latencies hang on how long the run lasts."""
+    found = []
+    for study, scenario, label in fleets:
+        rows = study.tables["summary"]
+        notes = rows.loc[(rows["scenario_id"] == scenario) & (rows["metric"] == "e2e_s"), "note"].fillna("").astype(str)
+        if notes.str.startswith(PAST_THE_KNEE).any():
+            found.append(label)
+    return f" Past knee, so that latencies hang on how long the run lasts: {', '.join(found)}." if found else ""
+
+
 def _cut(studies: Sequence[Study]) -> str:
     total = len(fleets_of(studies))
     return f" The first {MOST_ROWS} of {total} fleets." if total > MOST_ROWS else ""
-

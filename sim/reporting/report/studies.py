@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow.dataset
 
 from sim.execution.dataset import STUDY
+from sim.planning.plan import Plan
 from sim.planning.plan_tables import VERSION_KEY as PLAN_KEY
 from sim.planning.plan_tables import read_plan
+from sim.planning.sizing_comparison import SizingComparison
 from sim.planning.uncertainty.result import Uncertainty
 from sim.planning.uncertainty.tables import TABLES as UNCERTAINTY_TABLES
 from sim.results.result import Result
@@ -78,9 +80,27 @@ def labelled(studies: Sequence[Study]) -> list[Study]:
     return named
 
 
+def study_of(found: object) -> Study:
+    """Return what a command or a notebook holds as a study; TypeError for what no report is made of."""
+    if isinstance(found, Result):
+        return study_of_result(found)
+    if isinstance(found, Plan):
+        return study_of_plan(found.tables, found.manifest)
+    if isinstance(found, Uncertainty):
+        return study_of_uncertainty(found)
+    if isinstance(found, SizingComparison):
+        return study_of_sizes(found)
+    raise TypeError(f"no report is made of {type(found).__name__}")
+
+
 def study_of_result(result: Result) -> Study:
     """Return a run as a study."""
-    tables = {name: _plain(getattr(result, "summary_table" if name == "summary" else name)) for name in result.tables}
+    tables = {"requests": result.requests}
+    tables |= {
+        name: _plain(getattr(result, "summary_table" if name == "summary" else name))
+        for name in result.tables
+        if name != "requests"
+    }
     scenarios = [str(name) for name in tables["summary"]["scenario_id"].unique()]
     label = scenarios[0].split("/")[0] if scenarios else "run"
     return Study("run", label, tables, result.manifest)
@@ -89,6 +109,26 @@ def study_of_result(result: Result) -> Study:
 def study_of_plan(tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any]) -> Study:
     """Return a plan as a study."""
     return Study("plan", str(manifest["plan_id"]), tables, manifest)
+
+
+def study_of_sizes(found: SizingComparison) -> Study:
+    """Return sizings as a study; what they rest on is what their simulations at the planned sizes did."""
+    confirmed = [each.result.manifest for each in found.sizings if each.result is not None]
+    manifest: dict[str, Any] = {"sizing_id": found.sizings[0].scenario_id.split("/")[0]}
+    for key in ("scenarios", "fingerprints", "pools"):
+        manifest[key] = {name: each for one in confirmed for name, each in _mapping(one[key]).items()}
+    manifest["flags"] = [flag.__dict__ for each in found.sizings for flag in each.flags]
+    if confirmed:
+        manifest |= {key: confirmed[0][key] for key in ("versions", "seed")}
+    return Study("size", str(manifest["sizing_id"]), {"sizes": found.table(), "frontier": found.frontier()}, manifest)
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _uncertainty(folder: Path) -> Study:
+    return study_of_uncertainty(Uncertainty.load(folder))
 
 
 def _read(folder: Path) -> Study:
@@ -103,7 +143,6 @@ def _read(folder: Path) -> Study:
         VERSION_KEY: _result,
         PLAN_KEY: _plan,
         "uncertainty_schema_version": _uncertainty,
-        "sizing_schema_version": _sizing,
     }
     for key, read in readers.items():
         if key in manifest:
@@ -119,8 +158,8 @@ def _plan(folder: Path) -> Study:
     return study_of_plan(*read_plan(folder))
 
 
-def _uncertainty(folder: Path) -> Study:
-    found = Uncertainty.load(folder)
+def study_of_uncertainty(found: Uncertainty) -> Study:
+    """Return an uncertainty study as one of the page."""
     tables = {name: found.table(name) for name in UNCERTAINTY_TABLES if name != "draws"}
     return Study("uncertainty", str(found.manifest["study_id"]), tables, found.manifest)
 
@@ -133,12 +172,6 @@ def _sweep(folder: Path) -> Study:
         names = [field for field in dataset.schema.names if field != "block"]
         tables[name] = _plain(dataset.to_table(columns=names).sort_by("run").unify_dictionaries().to_pandas())
     return Study("sweep", str(study["scenario"].get("name", "sweep")), tables, study)
-
-
-def _sizing(folder: Path) -> Study:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    tables = {name: _plain(pd.read_parquet(folder / f"{name}.parquet")) for name in ("sizes", "frontier")}
-    return Study("size", str(manifest["sizing_id"]), tables, manifest)
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

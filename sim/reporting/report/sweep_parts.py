@@ -51,7 +51,7 @@ def sweep_answer(study: Study) -> Answer:
         return Answer(study.label, "No run of this sweep has a cost.", cards)
     kept = rows["goodput_requests_fraction"].max()
     near = rows[rows["goodput_requests_fraction"] >= kept - 0.01]
-    best = near.loc[near["usd_per_million_output_tokens"].idxmin()]
+    best = near.iloc[int(near["usd_per_million_output_tokens"].to_numpy().argmin())]
     told = ", ".join(f"{axis} = {best[axis]}" for axis in axes_of(study))
     sentence = (
         f"Of the points that keep their service levels within a percentage point of the best, the cheapest is "
@@ -81,9 +81,14 @@ def sweep_parts(study: Study) -> list[str | Plot]:
             traces.append(in_row(line(name, ordered[axis], ordered[column], number, markers=True), place, seen))
     layout = rows_layout(list(_SHOWN.values()), [""] * len(_SHOWN), axis, y_axis={"rangemode": "tozero"})
     found: list[str | Plot] = [
-        Plot("What changes along the sweep", f"Cost, latency and load against {axis}, one line for each of the other values.",
-             traces, layout, None)
-    ]  # fmt: skip
+        Plot(
+            "What changes along the sweep",
+            f"Cost, latency and load against {axis}, one line for each of the other values.",
+            traces,
+            layout,
+            None,
+        )
+    ]
     found.append(frame_table(rows.drop(columns=["problem"]), f"Runs of {study.label}", "All runs"))
     return found
 
@@ -96,13 +101,19 @@ def size_answer(study: Study) -> Answer:
         told = "; ".join(f"{row['hardware']}: {row['reason']}" for _, row in rows.iterrows())
         return Answer(study.label, f"No size meets the service levels: {html.escape(told)}.", [])
     priced = able[able["cost_usd_per_hour"].notna()]
-    best = priced.loc[priced["cost_usd_per_hour"].astype(float).idxmin()] if len(priced) else able.iloc[0]
+    best = priced.iloc[int(priced["cost_usd_per_hour"].to_numpy(float).argmin())] if len(priced) else able.iloc[0]
     cost = best["cost_usd_per_hour"]
     fleet = f"{int(best['accelerators'])} {html.escape(str(best['hardware']))}"
-    sentence = f"The cheapest fleet that meets every service level is <b>{fleet}</b> with {html.escape(str(best['model']))}."
+    sentence = (
+        f"The cheapest fleet that meets every service level is <b>{fleet}</b> with {html.escape(str(best['model']))}."
+    )
     cards = [
         ("Fleet", fleet, f"{int(best['replicas'])} replicas, {html.escape(str(best['layout']))}"),
-        ("Cost", "–" if pd.isna(cost) else f"USD {plain(float(cost))}", f"an hour, {html.escape(str(best['price_basis']))}"),
+        (
+            "Cost",
+            "–" if pd.isna(cost) else f"USD {plain(float(cost))}",
+            f"an hour, {html.escape(str(best['price_basis']))}",
+        ),
     ]
     low, high = best["replicas_model_low"], best["replicas_model_high"]
     if not pd.isna(low):
@@ -124,15 +135,20 @@ def size_parts(study: Study) -> list[str | Plot]:
         text = [f"{count} accelerators" for count in ordered["accelerators"]]
         traces.append(line(f"{scenario}, {model} on {hardware}", cost, used, place, markers=True, text=text))
     layout = {
-        "height": 420, "xaxis": {"title": {"text": "USD an hour, accelerators where no price is known"}},
+        "height": 420,
+        "xaxis": {"title": {"text": "USD an hour, accelerators where no price is known"}},
         "yaxis": {"title": {"text": "largest share of a limit"}, "tickformat": ".0%", "type": "log"},
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"dash": "dash"}}],
-    }  # fmt: skip
+    }
     return [
-        Plot("Cost against latency", "Cost of every efficient size against its largest latency relative to the limit.", traces,
-             layout, None, "Below the dashed line all service levels are met."),
+        Plot(
+            "Cost against latency",
+            "Cost of every efficient size against its largest latency relative to the limit.",
+            traces,
+            layout,
+            None,
+            "Below the dashed line all service levels are met.",
+        ),
         frame_table(study.tables["sizes"], f"Sizes for {study.label}"),
         frame_table(tried, "All sizes that were tried", "All sizes that were tried"),
-    ]  # fmt: skip
-
-
+    ]

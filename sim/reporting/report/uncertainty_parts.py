@@ -7,9 +7,9 @@ import math
 
 import pandas as pd
 
-from sim.reporting.report.numbers import cited, html_table, plain, seconds, share, usd, whole
+from sim.reporting.report.numbers import Form, cited, html_table, plain, seconds, share, usd, whole
 from sim.reporting.report.plan_answer import fan_where, month_after
-from sim.reporting.report.plots import Plot, Trace, band, line, points, style
+from sim.reporting.report.plots import Plot, Trace, band, line, log_axis, points, style
 from sim.reporting.report.section import Answer
 from sim.reporting.report.studies import Study
 
@@ -62,10 +62,19 @@ def cost_fan(study: Study) -> Plot | None:
         traces.append(line(f"{name}: P50", wide.index, wide[0.5], place))
     if not traces:
         return None
-    layout = {"height": 380, "yaxis": {"type": "log", "title": {"text": "USD a month, logarithmic"}}, "xaxis": {"type": "date"}}
+    layout = {
+        "height": 380,
+        "yaxis": {"title": {"text": "USD a month, logarithmic"}, **log_axis()},
+        "xaxis": {"type": "date"},
+    }
     table = fans[["fleet", "period", "quantile", "value", "low", "high", "samples"]]
-    return Plot("Cost by month over worlds", "Fan of the monthly cost over drawn worlds, best fleet and plan.", traces, layout,
-                table)  # fmt: skip
+    return Plot(
+        "Cost by month over worlds",
+        "Fan of the monthly cost over drawn worlds, best fleet and plan.",
+        traces,
+        layout,
+        table,
+    )
 
 
 def tornado_plots(study: Study) -> list[Plot]:
@@ -84,21 +93,36 @@ def tornado_plots(study: Study) -> list[Plot]:
             lengths = [float(value) - base for value in chosen[column]]
             traces.append(
                 {
-                    "type": "bar", "orientation": "h", "name": label, "y": names, "x": lengths, "base": base,
+                    "type": "bar",
+                    "orientation": "h",
+                    "name": label,
+                    "y": names,
+                    "x": lengths,
+                    "base": base,
                     "marker": {"color": look["color"], "pattern": {"shape": look["pattern"], "fillmode": "overlay"}},
                     "hovertemplate": "%{y}: %{x:,.4s}",
                 }
-            )  # fmt: skip
+            )
         layout = {
-            "height": 110 + 30 * len(names), "barmode": "overlay", "yaxis": {"autorange": "reversed", "automargin": True},
+            "height": 110 + 30 * len(names),
+            "barmode": "overlay",
+            "yaxis": {"autorange": "reversed", "automargin": True},
             "xaxis": {"title": {"text": "USD"}},
-            "shapes": [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": base, "x1": base, "line": {"width": 1}}],
-        }  # fmt: skip
+            "shapes": [
+                {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": base, "x1": base, "line": {"width": 1}}
+            ],
+        }
         table = chosen[["rank", "input", "group", "at_low", "at_high", "base"]]
         found.append(
-            Plot(f"Tornado: {heading.lower()}", f"{heading}: change when one input goes to its P10 or P90.", traces, layout,
-                 table, f"The {len(names)} inputs that move it most of {int(study.manifest['drawn'])} drawn.")
-        )  # fmt: skip
+            Plot(
+                f"Tornado: {heading.lower()}",
+                f"{heading}: change when one input goes to its P10 or P90.",
+                traces,
+                layout,
+                table,
+                f"The {len(names)} inputs that move it most of {int(study.manifest['drawn'])} drawn.",
+            )
+        )
     return found
 
 
@@ -113,14 +137,23 @@ def sobol_plot(study: Study) -> Plot | None:
     for place, kind in enumerate(("first", "total")):
         chosen = rows[rows["order"] == kind].set_index("group").reindex(order)
         drawn = points(f"{kind} order", chosen["value"], order, place)
-        ends = {"array": (chosen["high"] - chosen["value"]).tolist(), "arrayminus": (chosen["value"] - chosen["low"]).tolist()}
+        ends = {
+            "array": (chosen["high"] - chosen["value"]).tolist(),
+            "arrayminus": (chosen["value"] - chosen["low"]).tolist(),
+        }
         traces.append(drawn | {"error_x": {"type": "data", "symmetric": False, **ends}})
     layout = {
-        "height": 110 + 30 * len(order), "yaxis": {"autorange": "reversed", "automargin": True},
+        "height": 110 + 30 * len(order),
+        "yaxis": {"autorange": "reversed", "automargin": True},
         "xaxis": {"title": {"text": "share in the variance"}, "tickformat": ".0%"},
-    }  # fmt: skip
-    return Plot("What the uncertainty comes from", "Sobol indices of groups of inputs with 95% intervals.", traces, layout,
-                rows[["group", "order", "value", "low", "high", "pairs"]])  # fmt: skip
+    }
+    return Plot(
+        "What the uncertainty comes from",
+        "Sobol indices of groups of inputs with 95% intervals.",
+        traces,
+        layout,
+        rows[["group", "order", "value", "low", "high", "pairs"]],
+    )
 
 
 def fans_table(study: Study) -> str:
@@ -131,7 +164,11 @@ def fans_table(study: Study) -> str:
     start = str(study.manifest["start"])
     for (metric, fleet, name), _ in rows.groupby(["metric", "fleet", "class"], sort=False):
         form = _form(str(metric), start)
-        line_ = [html.escape(_METRICS.get(str(metric), str(metric).replace("_", " "))), str(fleet), html.escape(str(name))]
+        line_ = [
+            html.escape(_METRICS.get(str(metric), str(metric).replace("_", " "))),
+            str(fleet),
+            html.escape(str(name)),
+        ]
         line_ += [
             cited(study, "fans", "value", fan_where(str(metric), str(fleet), quantile, str(name)), form)
             for quantile in (0.1, 0.5, 0.9)
@@ -151,7 +188,7 @@ _METRICS = {
 }
 
 
-def _form(metric: str, start: str) -> object:
+def _form(metric: str, start: str) -> Form:
     if metric.endswith("_months"):
         return lambda value: "–" if math.isnan(value) else month_after(start, value)
     for ending, form in (("_usd", usd), ("_share", share), ("_s", seconds)):
@@ -169,11 +206,18 @@ def inputs_table(study: Study) -> str:
     """Return every number with a range, folded away."""
     rows: pd.DataFrame = study.tables["inputs"]
     cells = [
-        [html.escape(str(row["input"])), html.escape(str(row["group"])), html.escape(str(row["source"])),
-         html.escape(str(row["reason"] or "drawn")), plain(float(row["low"])), plain(float(row["value"])),
-         plain(float(row["high"])), html.escape(str(row["unit"]))]
+        [
+            html.escape(str(row["input"])),
+            html.escape(str(row["group"])),
+            html.escape(str(row["source"])),
+            html.escape(str(row["reason"] or "drawn")),
+            plain(float(row["low"])),
+            plain(float(row["value"])),
+            plain(float(row["high"])),
+            html.escape(str(row["unit"])),
+        ]
         for _, row in rows.iterrows()
-    ]  # fmt: skip
+    ]
     headings = ["input", "group", "source", "use", "low", "value", "high", "unit"]
     told = f"Numbers with a range in {study.label}"
     return html_table(headings, cells, told, 4, f"All {len(cells)} numbers with a range")
