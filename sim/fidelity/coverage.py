@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.fidelity.calibration import Calibration
+from sim.fidelity.calibration import UNSTEADY, Calibration
 from sim.fidelity.validation import Compared, Validation, weighted_quantile
 from sim.serving.validity import features_of, formats_used
 from sim.specs.serving_stack import BandMetric
@@ -76,8 +76,11 @@ def _entry(rows: Sequence[Compared], judged: Sequence[Compared]) -> dict[str, An
 
 
 def band_of(rows: Iterable[Compared], metric: str) -> dict[str, float | int] | None:
-    """Return the range of measured over predicted that holds the middle 80% of some numbers; none for too few."""
-    mine = [each for each in rows if each.metric == metric]
+    """Return the range of measured over predicted that holds the middle 80% of some numbers; none for too few.
+
+    Servers that were not warm are left out, as they are left out of the fit: nobody plans for them.
+    """
+    mine = [each for each in rows if each.metric == metric and not each.source.startswith(UNSTEADY)]
     if len(mine) < FEWEST_POINTS:
         return None
     ratio = np.array([each.measured / each.predicted for each in mine])

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fidelity.calibration import chunked_gaps, stacks_by_framework
+from sim.fidelity.calibration import UNSTEADY, chunked_gaps, stacks_by_framework
 from sim.fidelity.mapping import Mapper, fidelity_library
 from sim.fidelity.points import KINDS, MeasuredRun, Target
 from sim.fidelity.prediction import Prediction, predict
@@ -214,11 +214,14 @@ def _sequences(system: System, predicted: Prediction) -> float:
 
 
 def _compared(system: System, stack: ServingStackSpec, target: Target, predicted: Prediction) -> Compared:
+    """Return a number beside its prediction; a server that was not warm is known no better than by specification."""
     value = predicted.values[target.kind, target.statistic]
     unmeasured = specification_only(system.hardware, system.formats)
     validity = validity_of(stack, system.hardware, system.model.architecture, system.formats, unmeasured)
     metrics: Mapping[str, BandMetric] = {"throughput": "throughput", "tpot": "tpot", "e2e": "e2e", "ttft": "ttft"}
-    band = validity.bands.get(metrics[target.kind])
+    known, band = validity.known, validity.bands.get(metrics[target.kind])
+    if system.source.startswith(UNSTEADY):
+        known, band = "specification", stack.bands.get(metrics[target.kind], {}).get("specification")
     return Compared(
         row_id=target.row_id,
         line=target.line,
@@ -233,7 +236,7 @@ def _compared(system: System, stack: ServingStackSpec, target: Target, predicted
         measured=target.value,
         predicted=value,
         weight=target.weight,
-        known=validity.known,
+        known=known,
         band_low=math.nan if band is None else value * band.low,
         band_high=math.nan if band is None else value * band.high,
         load_factor=predicted.load_factor,

@@ -38,6 +38,8 @@ def test_a_band_holds_four_of_five_and_needs_enough_points() -> None:
     assert band == {"low": 0.55, "high": 1.35, "points": 20}
     assert band_of(ROWS[1:], "tpot") is None
     assert band_of(ROWS, "ttft") is None
+    cold = [compared(0.01, source="InferenceX experimental x") for _ in range(100)]
+    assert band_of([*ROWS, *cold], "tpot") == band, "servers that were not warm are not planned for"
     heavy = [*ROWS, compared(9.0, weight=1000.0)]
     assert band_of(heavy, "tpot") is None, "one row that outweighs all others leaves no band"
 

@@ -121,6 +121,13 @@ def test_what_is_known_of_a_system(measured_run: Maker) -> None:
         assert each.band_low < each.predicted < each.band_high
 
 
+def test_a_server_that_was_not_warm_is_known_no_better_than_by_specification(measured_run: Maker) -> None:
+    steady, cold = validate([measured_run(), measured_run(source="InferenceX experimental x")], LIBRARY).compared
+    assert (steady.known, cold.known) == ("calibrated", "specification")
+    band = LIBRARY.serving_stack("vllm").spec.bands["tpot"]["specification"]
+    assert (cold.band_low, cold.band_high) == pytest.approx((cold.predicted * band.low, cold.predicted * band.high))
+
+
 def test_sequences_of_an_open_loop_are_littles_law(measured_run: Maker) -> None:
     metrics = {"e2e_mean_ms": 4000.0}
     slow, fast = (measured_run(metrics, concurrency_or_rate=f"rate={rate}/s") for rate in (0.5, 1e6))
