@@ -15,7 +15,7 @@ import numpy as np
 
 from sim.results.intervals import Estimate
 from sim.results.metrics import Array, Mask, PoolCost, pool_cost_usd
-from sim.results.observed import Blocks, ObservedRequests
+from sim.results.observed import Blocks, ObservedRequests, token_costs_usd
 from sim.results.tables import OUTCOMES
 from sim.results.task_times import TaskTimes, task_times
 from sim.specs.work import UnitSpec, UsersSpec, WorkSpec
@@ -70,15 +70,18 @@ def class_costs(observed: ObservedRequests, members: Mask, pools: Sequence[PoolC
     usd, bases, unpriced = 0.0, set[str](), []
     computed = observed.prompt_tokens - observed.cached_tokens
     for pool in pools:
-        if pool.pool not in observed.pool_names:
+        if pool.serves not in observed.pool_names:
             continue
-        done = observed.completed & (observed.pools == observed.pool_names.index(pool.pool))
+        done = observed.completed & (observed.pools == observed.pool_names.index(pool.serves))
         mine = done & members
         if not mine.any():
             continue
+        bases.add(pool.price_basis)
+        if pool.token_prices is not None:
+            usd += float(token_costs_usd(observed, pool.token_prices)[mine].sum()) / blocks.count
+            continue
         if pool.price_usd_per_hour is None:
             unpriced.append(pool.pool)
-        bases.add(pool.price_basis)
         shares = [values[mine].sum() / max(values[done].sum(), 1.0) for values in (computed, observed.output_tokens)]
         share = pool.prefill_share * shares[0] + (1.0 - pool.prefill_share) * shares[1]
         usd += float(share) * pool_cost_usd(pool, blocks.duration_s)

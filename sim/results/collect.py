@@ -13,6 +13,7 @@ from sim.engine.control import DRAINING, FAILED, OFF, READY, SPARE, STARTING
 from sim.engine.run import RunOutcome, RunPlan
 from sim.results.tables import arrow_table
 from sim.serving.deployment import NANOSECONDS, Deployment
+from sim.serving.power import FULL_SPEED, dynamic_share
 from sim.serving.state import FINISHED, NOWHERE, REJECTED, TIMED_OUT, UNFINISHED
 
 _OUTCOME_NAMES = {UNFINISHED: "unfinished", FINISHED: "finished", REJECTED: "rejected", TIMED_OUT: "timed_out"}
@@ -22,6 +23,8 @@ Column = npt.NDArray[Any]
 
 def requests_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replication: int) -> pa.Table:
     """Return one row a request, with the columns of `sim.results.tables.REQUESTS`.
+
+    What an API answers has its name as pool, and no replica.
 
     First token and finish are those at the client: the engine's, and the host time that a request takes besides
     (connection, tokenisation, delivery), which occupies no accelerator.
@@ -75,9 +78,15 @@ def timeline_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     intervals = -(-outcome.ended_ns // plan.interval_ns)
     start_s = np.arange(intervals) * (plan.interval_ns / NANOSECONDS)
     end_s = np.minimum(start_s + plan.interval_ns / NANOSECONDS, outcome.ended_ns / NANOSECONDS)
-    states_ns = state_times(plan, outcome)
     pools = [
-        _pool_timeline(each, outcome.fleet.timeline[index, :intervals], states_ns[index], start_s, end_s)
+        _pool_timeline(
+            each,
+            outcome.fleet.timeline[index, :intervals],
+            outcome.state_ns[index, :intervals],
+            outcome.slowdown[index, :intervals],
+            start_s,
+            end_s,
+        )
         for index, each in enumerate(plan.deployments)
     ]
     count = intervals * len(pools)
@@ -93,13 +102,8 @@ def timeline_table(plan: RunPlan, outcome: RunOutcome, scenario_id: str, replica
     )
 
 
-def state_times(plan: RunPlan, outcome: RunOutcome) -> Column:
-    """Return how long replicas were in each state of their life, shape (pools, intervals, states) [ns]."""
-    return outcome.state_ns[:, : -(-outcome.ended_ns // plan.interval_ns)]
-
-
 def _pool_timeline(
-    deployment: Deployment, rows: Column, states_ns: Column, start_s: Column, end_s: Column
+    deployment: Deployment, rows: Column, states_ns: Column, slowdown: Column, start_s: Column, end_s: Column
 ) -> dict[str, Column]:
     length_ns = (end_s - start_s) * NANOSECONDS
     serving_ns = states_ns[:, READY] + states_ns[:, DRAINING]
@@ -116,22 +120,24 @@ def _pool_timeline(
         "running": rows["running_ns"] / length_ns,
         "kv_used_fraction": rows["kv_token_ns"] / (some_ns * deployment.kv.tokens),
         "busy_fraction": busy,
-        "power_w": _power_w(deployment, busy, states_ns / length_ns[:, np.newaxis]),
+        "power_w": _power_w(deployment, busy, slowdown, states_ns / length_ns[:, np.newaxis]),
         "prefill_tokens": rows["prefill_tokens"].astype(np.float64),
         "decode_tokens": rows["decode_tokens"].astype(np.float64),
         "arrivals": rows["arrivals"].astype(np.int64),
     }
 
 
-def _power_w(deployment: Deployment, busy: Column, replicas: Column) -> Column:
+def _power_w(deployment: Deployment, busy: Column, slowdown: Column, replicas: Column) -> Column:
     """Return the power of a pool by interval [W]: serving by busy fraction, started ones idle, hosts of all but off.
 
-    What has failed draws only what its host does.
+    What has failed draws only what its host does; under a cap the part above idle is what the slow-down leaves.
     """
     if deployment.idle_w is None or deployment.busy_w is None:
         return np.full(len(busy), np.nan)
+    elasticity = deployment.speed_elasticity or 1.0
+    shares = np.array([dynamic_share(max(FULL_SPEED, round(each * FULL_SPEED)), elasticity) for each in slowdown])
     serving = replicas[:, READY] + replicas[:, DRAINING]
-    chips_w = serving * (deployment.idle_w + (deployment.busy_w - deployment.idle_w) * busy)
+    chips_w = serving * (deployment.idle_w + (deployment.busy_w - deployment.idle_w) * busy * shares)
     chips_w += (replicas[:, STARTING] + replicas[:, SPARE]) * deployment.idle_w
     hosts_w = (replicas.sum(axis=1) - replicas[:, OFF]) * deployment.host_w
     return np.asarray((chips_w + hosts_w) * deployment.accelerators)

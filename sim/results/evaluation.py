@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pyarrow as pa
@@ -17,13 +17,15 @@ from sim.results.flags import Flag, honesty_flags
 from sim.results.fleet_rows import serving_replicas
 from sim.results.headroom_table import headroom_table
 from sim.results.manifest import run_manifest
-from sim.results.metrics import ServiceLevel, Window
+from sim.results.metrics import PoolCost, ServiceLevel, TokenPrices, Window
 from sim.results.pool_costs import pool_costs
 from sim.results.result import Result
+from sim.results.shares_of_work import served_by
 from sim.results.summary import summarise
 from sim.results.tables import arrow_table, labels, numbers
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import NANOSECONDS
+from sim.specs.control import ApiSpec
 from sim.specs.resolved import Scenario
 
 
@@ -108,7 +110,7 @@ def summary_of(runs: Sequence[Run], flags: Sequence[Flag], load_factors: dict[st
     return summarise(
         requests,
         timeline,
-        pool_costs(prepared.deployments, requests, timeline, runs[0].window),
+        _costs(prepared, requests, timeline, runs[0].window),
         _service_levels(prepared.scenario),
         runs[0].window,
         flags=flags,
@@ -122,7 +124,9 @@ def headroom_of(run: Run) -> pa.Table:
     """Return whose the paid accelerator time of a run is; a pool that takes what others send on serves all classes."""
     scenario = run.prepared.scenario
     classes = {name: scenario.classes_served(name) or tuple(scenario.spec.traffic) for name in scenario.spec.fleet}
-    return headroom_table(run.requests, run.timeline, run.prepared.deployments, classes, scenario.spec.peak_share)
+    return headroom_table(
+        run.requests, run.timeline, run.prepared.deployments, scenario.spec.fleet, classes, scenario.spec.peak_share
+    )
 
 
 def flags_of(runs: Sequence[Run], load_factors: dict[str, float]) -> list[Flag]:
@@ -158,21 +162,46 @@ def load_factors_of(runs: Sequence[Run]) -> dict[str, float]:
     The capacity is that of the replicas that served, as a mean over the window.
     """
     window = runs[0].window
+    fleet = runs[0].prepared.scenario.spec.fleet
     requests = pa.concat_tables([each.requests for each in runs])
     serving = serving_replicas(pa.concat_tables([each.timeline for each in runs]), window)
     offered = window.holds(numbers(requests, "arrival_s"))
-    pools, names = labels(requests, "pool")
-    lengths = [numbers(requests, column) for column in ("prompt_tokens", "cached_tokens", "output_tokens")]
     factors = {}
     for each in runs[0].prepared.deployments:
-        mine = offered & (pools == names.index(each.pool)) if each.pool in names else offered & False
+        served = served_by(each.pool, fleet, requests)
+        mine = offered & served.mine
         if not mine.any() or serving[each.pool] <= 0.0:
             continue
-        prompt, cached, output = (column[mine] for column in lengths)
         rate = int(mine.sum()) / (window.duration_s * len(runs))
-        mix = request_mix(prompt, cached, output, each.window)
+        mix = request_mix(served.prompt[mine], served.cached[mine], served.output[mine], each.window)
         factors[each.pool] = rate / (saturated_requests_per_s(each, mix) * serving[each.pool])
     return factors
+
+
+def _costs(prepared: Prepared, requests: pa.Table, timeline: pa.Table, window: Window) -> list[PoolCost]:
+    """Return what pools and APIs cost; where prompts and answers are apart, the answers' requests bear both."""
+    fleet = prepared.scenario.spec.fleet
+    answering = {pool.hand_over.to for pool in fleet.values() if pool.hand_over is not None}
+    costs = _api_costs(prepared.scenario)
+    for each in pool_costs(prepared.deployments, requests, timeline, window):
+        hand_over = fleet[each.pool].hand_over
+        if hand_over is not None:
+            costs.append(replace(each, borne_by=hand_over.to, prefill_share=1.0))
+        else:
+            costs.append(replace(each, prefill_share=0.0) if each.pool in answering else each)
+    return costs
+
+
+def _api_costs(scenario: Scenario) -> list[PoolCost]:
+    """Return what the APIs cost to which pools spill over."""
+    return [
+        PoolCost(name, 0.0, None, "api", token_prices=TokenPrices(each.input, _cached(each), each.output))
+        for name, each in scenario.spec.apis.items()
+    ]
+
+
+def _cached(api: ApiSpec) -> float:
+    return api.input if api.cached_input is None else api.cached_input
 
 
 def _service_levels(scenario: Scenario) -> list[ServiceLevel]:

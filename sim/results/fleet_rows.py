@@ -1,7 +1,7 @@
 """What the fleet did and cost: rows of the summary that come from the timeline, by pool."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from sim.results.headroom import spread
 from sim.results.intervals import Estimate
 from sim.results.metrics import PAID_REPLICAS, TOKENS_PER_MILLION, Array, Mask, PoolCost, Window, pool_cost_usd
-from sim.results.observed import Blocks, Codes, ObservedRequests
+from sim.results.observed import Blocks, Codes, ObservedRequests, token_costs_usd
 from sim.results.rows import Row, row
 from sim.results.tables import ALL, Table, labels, numbers
 
@@ -26,7 +26,8 @@ def fleet_rows(
     rows = _use_rows(timeline, replications, blocks)
     rows += _paid_rows(timeline, replications, blocks)
     rows += _cost_rows(observed, timeline, replications, pools, blocks)
-    return rows + _energy_rows(observed, timeline, replications, blocks)
+    serves = {pool.pool: pool.serves for pool in pools}
+    return rows + _energy_rows(observed, timeline, replications, serves, blocks)
 
 
 def serving_replicas(timeline: Table, window: Window) -> dict[str, float]:
@@ -89,16 +90,22 @@ def _cost_rows(
     """Cost of a million tokens: the formula is that of `PoolCost`."""
     codes, pool_names = labels(timeline, "pool")
     paid = _paid(timeline)
-    costs = {}
+    costs: dict[str, Array] = {}
     for each in pools:
+        if each.token_prices is not None:
+            answered = _completed(observed, each.pool)
+            usd = token_costs_usd(observed, each.token_prices)
+            costs[each.pool] = blocks.total(observed.finish_blocks, answered, usd)
+            continue
         shares = _in_blocks(timeline, replications, blocks, _of_pool(codes, pool_names, each.pool), paid)
         mean = shares.mean()
         # what the window costs is shared among its parts by the replicas that were paid in them
-        costs[each.pool] = pool_cost_usd(each, blocks.duration_s) * (shares / mean if mean > 0.0 else 1.0)
+        parts_of_mean = shares / mean if mean > 0.0 else np.ones(blocks.count)
+        costs[each.pool] = pool_cost_usd(each, blocks.duration_s) * parts_of_mean
     rows: list[Row] = []
     for pool, parts in [(ALL, list(pools)), *((pool.pool, [pool]) for pool in pools)]:
-        counted = _completed(observed, pool)
-        cost = np.sum([np.zeros(blocks.count), *(costs[part.pool] * np.ones(blocks.count) for part in parts)], axis=0)
+        counted = _completed(observed, pool if pool == ALL else parts[0].serves)
+        cost = np.sum([np.zeros(blocks.count), *(costs[part.pool] for part in parts)], axis=0)
         basis = "; ".join(sorted({part.price_basis for part in parts})) or None
         output = blocks.total(observed.finish_blocks, counted, observed.output_tokens)
         prompt = blocks.total(observed.finish_blocks, counted, observed.prompt_tokens)
@@ -116,14 +123,16 @@ def _cost_rows(
     return rows
 
 
-def _energy_rows(observed: ObservedRequests, timeline: Table, replications: Codes, blocks: Blocks) -> list[Row]:
+def _energy_rows(
+    observed: ObservedRequests, timeline: Table, replications: Codes, serves: Mapping[str, str], blocks: Blocks
+) -> list[Row]:
     """Energy of a million tokens, prompt and answer, of requests that finished; missing where no power is known."""
     codes, pool_names = labels(timeline, "pool")
     power = numbers(timeline, "power_w")
     rows: list[Row] = []
     for pool in [ALL, *pool_names]:
         mine = _of_pool(codes, pool_names, pool)
-        counted = _completed(observed, pool)
+        counted = _completed(observed, serves.get(pool, pool))
         tokens = blocks.total(observed.finish_blocks, counted, observed.prompt_tokens + observed.output_tokens)
         if np.isnan(power[mine]).any():
             estimate = Estimate(math.nan, math.nan, math.nan, 0, blocks.method, "no power is known")

@@ -9,9 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sim.results.headroom import PARTS, PaidTime, busy_by_class, cost_nano_usd, split_by_class, spread
+from sim.results.shares_of_work import ServedRequests, served_by
 from sim.results.tables import arrow_table, labels, numbers
 from sim.serving.capacity import request_mix, saturated_requests_per_s
 from sim.serving.deployment import NANOSECONDS, Deployment
+from sim.specs.fleet import PoolSpec
 
 _NANO_USD = 1e-9
 
@@ -22,6 +24,7 @@ def headroom_table(
     requests: pa.Table,
     timeline: pa.Table,
     deployments: Sequence[Deployment],
+    fleet: Mapping[str, PoolSpec],
     classes: Mapping[str, Sequence[str]],
     peak_share: float,
 ) -> pa.Table:
@@ -33,6 +36,8 @@ def headroom_table(
         Of one scenario and replication.
     deployments : sequence of Deployment
         Its pools.
+    fleet : mapping
+        What the scenario says of them, by name.
     classes : mapping
         Traffic classes that may bear what a pool costs, by its name.
     peak_share : float
@@ -43,7 +48,8 @@ def headroom_table(
     common = {"scenario_id": str(timeline["scenario_id"][0]), "replication": timeline["replication"][0].as_py()}
     for each in deployments:
         names = classes[each.pool]
-        split = _pool_split(requests, timeline, each, names, peak_share)
+        served = served_by(each.pool, fleet, requests)
+        split = _pool_split(requests, served, timeline, each, names, peak_share)
         price = each.price
         cost = None if price is None else cost_nano_usd(split, price.usd_per_hour)
         for place, name in enumerate(names):
@@ -70,7 +76,12 @@ def _loose_schema() -> pa.Schema:
 
 
 def _pool_split(
-    requests: pa.Table, timeline: pa.Table, deployment: Deployment, classes: Sequence[str], peak_share: float
+    requests: pa.Table,
+    served: ServedRequests,
+    timeline: pa.Table,
+    deployment: Deployment,
+    classes: Sequence[str],
+    peak_share: float,
 ) -> NDArray[np.int64]:
     """Return the paid accelerator time of a pool by class and part, shape (classes, parts) [ns]."""
     codes, pool_names = labels(timeline, "pool")
@@ -81,7 +92,7 @@ def _pool_split(
         _whole(numbers(timeline, column)[mine] * length_ns)
         for column in ("replicas", "starting_replicas", "spare_replicas", "failed_replicas")
     )
-    work = _work_ns(requests, deployment, classes, np.append(start_s, end_s[-1]))
+    work = _work_ns(requests, served, deployment, classes, np.append(start_s, end_s[-1]))
     busy_ns = _whole(numbers(timeline, "busy_fraction")[mine] * serving_ns)
     used_ns = np.minimum(busy_ns, _whole(work.sum(axis=1)))
     used = int(used_ns.sum())
@@ -96,30 +107,28 @@ def _pool_split(
     return split_by_class(paid, busy_by_class(used_ns, work), peak_share)
 
 
-def _work_ns(requests: pa.Table, deployment: Deployment, classes: Sequence[str], edges_s: Array) -> Array:
+def _work_ns(
+    requests: pa.Table, served: ServedRequests, deployment: Deployment, classes: Sequence[str], edges_s: Array
+) -> Array:
     """Return the replica time that the requests of each class take in full batches, shape (intervals, classes) [ns].
 
-    A request takes the mean of its class at saturation, in proportion to its tokens, from admission to its finish or
-    to the end of the run.
+    A request takes the mean of its class at saturation, in proportion to its tokens, from when its work begins here to
+    when it ends, or to the end of the run.
     """
     work = np.zeros((len(edges_s) - 1, len(classes)))
-    pools, pool_names = labels(requests, "pool")
     kinds, class_names = labels(requests, "class")
-    if deployment.pool not in pool_names:
-        return work
-    admitted_s = numbers(requests, "admitted_s")
-    here = (pools == pool_names.index(deployment.pool)) & np.isfinite(admitted_s)
-    finished_s = np.nan_to_num(numbers(requests, "finished_s"), nan=edges_s[-1])
-    prompt, cached, output = (numbers(requests, name) for name in ("prompt_tokens", "cached_tokens", "output_tokens"))
+    here = served.mine & np.isfinite(served.from_s)
+    until_s = np.nan_to_num(served.until_s, nan=edges_s[-1])
     for place, name in enumerate(classes):
         chosen = here & (kinds == class_names.index(name)) if name in class_names else here & False
         if not chosen.any():
             continue
-        mix = request_mix(prompt[chosen], cached[chosen], output[chosen], deployment.window)
-        tokens = prompt[chosen] - cached[chosen] + output[chosen]
+        prompt, cached, output = (each[chosen] for each in (served.prompt, served.cached, served.output))
+        mix = request_mix(prompt, cached, output, deployment.window)
+        tokens = prompt - cached + output
         each_ns = NANOSECONDS / saturated_requests_per_s(deployment, mix) * tokens / tokens.mean()
-        end_s = np.maximum(finished_s[chosen], admitted_s[chosen])
-        work[:, place] = spread(admitted_s[chosen], end_s, each_ns, edges_s)
+        from_s = served.from_s[chosen]
+        work[:, place] = spread(from_s, np.maximum(until_s[chosen], from_s), each_ns, edges_s)
     return work
 
 

@@ -58,6 +58,20 @@ class Window:
 
 
 @dataclass(frozen=True)
+class TokenPrices:
+    """List prices of an API [USD per million tokens]."""
+
+    input: float
+    """Prompt tokens that the trace does not say are cached."""
+
+    cached_input: float
+    """Those that it says are."""
+
+    output: float
+    """Generated tokens."""
+
+
+@dataclass(frozen=True)
 class PoolCost:
     """What a pool costs: `accelerators` at `price_usd_per_hour` [USD per accelerator-hour] on a stated basis.
 
@@ -74,6 +88,15 @@ class PoolCost:
     price_basis: str
     prefill_share: float = 0.5
     """Part of the cost that prompts cause, by which classes share it [1]."""
+    token_prices: TokenPrices | None = None
+    """Of an API, which is paid by what it answers and not by the hour."""
+    borne_by: str | None = None
+    """Pool whose requests bear the cost, where it is another: this one computes prompts for it."""
+
+    @property
+    def serves(self) -> str:
+        """Pool that the requests name which are served here."""
+        return self.borne_by or self.pool
 
 
 PAID_REPLICAS = ("replicas", "starting_replicas", "spare_replicas", "failed_replicas")

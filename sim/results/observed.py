@@ -10,9 +10,11 @@ import numpy.typing as npt
 from sim.results.intervals import Estimate, ratio_interval
 from sim.results.metrics import (
     LATENCIES,
+    TOKENS_PER_MILLION,
     Array,
     Mask,
     ServiceLevel,
+    TokenPrices,
     Window,
     meets_service_levels,
     outcome_codes,
@@ -105,6 +107,13 @@ class ObservedRequests:
         if class_name not in self.class_names:
             return np.zeros(self.classes.size, dtype=np.bool_)
         return np.asarray(self.classes == self.class_names.index(class_name))
+
+
+def token_costs_usd(observed: ObservedRequests, prices: TokenPrices) -> Array:
+    """What each request would cost at list prices [USD], shape (rows,)."""
+    computed = observed.prompt_tokens - observed.cached_tokens
+    usd = computed * prices.input + observed.cached_tokens * prices.cached_input
+    return np.asarray((usd + observed.output_tokens * prices.output) / TOKENS_PER_MILLION)
 
 
 def observe(

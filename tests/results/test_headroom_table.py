@@ -15,6 +15,7 @@ from sim.results.metrics import Window
 from sim.results.pool_costs import pool_costs
 from sim.results.tables import arrow_table
 from sim.serving.deployment import Deployment, deploy
+from sim.specs.fleet import PoolSpec
 
 CHANGES: dict[str, object] = {
     "alternatives": {},
@@ -72,6 +73,9 @@ def test_work_that_takes_more_is_more_of_the_used_time(result: sim.Result) -> No
     assert idle > 2 * used.sum()
 
 
+FLEET = {"chips": PoolSpec(hardware="h100-sxm", model="llama-3.1-8b", replicas=3)}
+
+
 @pytest.fixture(scope="module")
 def deployment() -> Deployment:
     return deploy(sim.load("quickstart", CHANGES))[0]
@@ -89,7 +93,7 @@ def hourly(requests_of, timeline_of, **timeline: object) -> tuple[pa.Table, pa.T
 def test_states_are_split_and_what_is_off_is_nobodys(requests_of, timeline_of, deployment: Deployment) -> None:
     states = {"replicas": 5.0, "spare_replicas": 1.0, "starting_replicas": 0.5, "failed_replicas": 0.25}
     tables = hourly(requests_of, timeline_of, **states)
-    table = headroom_table(*tables, [deployment], {"chips": ["voice", "batch", "nobody"]}, 0.05).to_pandas()
+    table = headroom_table(*tables, [deployment], FLEET, {"chips": ["voice", "batch", "nobody"]}, 0.05).to_pandas()
     parts = table.groupby("part")["accelerator_s"].sum()
     seconds = 4 * 3600.0
     assert parts[["spare", "starting", "failed"]].tolist() == [1.0 * seconds, 0.5 * seconds, 0.25 * seconds]
@@ -105,7 +109,7 @@ def test_who_comes_when_it_is_busy_bears_the_headroom(requests_of, timeline_of, 
     frame = requests.to_pandas()
     voice = frame[frame["class"] == "voice"]
     requests = arrow_table("requests", pd.concat([frame, voice, voice]))
-    table = headroom_table(requests, timeline, [deployment], {"chips": ["voice", "batch"]}, 0.2).to_pandas()
+    table = headroom_table(requests, timeline, [deployment], FLEET, {"chips": ["voice", "batch"]}, 0.2).to_pandas()
     idle = table[table["part"] == "idle"].set_index("class")["accelerator_s"]
     assert idle["batch"] == 0.0
     assert idle["voice"] > 0.0
@@ -113,7 +117,7 @@ def test_who_comes_when_it_is_busy_bears_the_headroom(requests_of, timeline_of, 
 
 def test_a_pool_that_nobody_used_is_borne_by_all_alike(timeline_of, requests_of, deployment: Deployment) -> None:
     tables = hourly(requests_of, timeline_of, busy_fraction=0.0, replicas=2.0)
-    table = headroom_table(*tables, [deployment], {"chips": ["voice", "batch"]}, 0.05).to_pandas()
+    table = headroom_table(*tables, [deployment], FLEET, {"chips": ["voice", "batch"]}, 0.05).to_pandas()
     assert table[table["part"] == "idle"]["accelerator_s"].tolist() == [4 * 3600.0] * 2
     assert table[table["part"] == "used"]["accelerator_s"].tolist() == [0.0, 0.0]
 
