@@ -17,6 +17,11 @@ from sim.specs.serving_stack import ServingStackSpec
 
 LIBRARY = Library((builtin_root(),))
 SCENARIOS = sorted(LIBRARY.names("scenario"))
+IN_MOTION = {
+    "agents-and-caches", "model-roll-out", "morning-ramp", "power-cap", "prefill-and-decode", "rack-failure",
+    "spill-over", "voice-and-batch",
+}  # fmt: skip
+"""Those whose results are looked at in tests/test_fleet_scenarios.py."""
 HARDWARE = sorted(LIBRARY.names("hardware"))
 MODELS = sorted(LIBRARY.names("model"))
 NOT_OFFERED = {"rubin-ultra"}
@@ -51,7 +56,7 @@ def test_a_shipped_scenario_passes_every_check(name: str) -> None:
         assert all(pool.price is not None for pool in pools)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in IN_MOTION])
 def test_a_shipped_scenario_is_long_enough_for_what_it_reports(name: str) -> None:
     """As shipped it raises no flag of its own making: no overload, no growing queue, no lack of samples."""
     scenario = sim.load(name)
