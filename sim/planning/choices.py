@@ -122,6 +122,11 @@ def pool_to_size(scenario: Scenario, pool: str | None) -> str:
             [Problem("a scenario with alternatives is several fleets", scenario.raw.file, "alternatives",
                      remedy="Size each of scenario.variants(), or use sim.size, which does.")]
         )  # fmt: skip
+    partners = {name: each.hand_over.to for name, each in scenario.spec.fleet.items() if each.hand_over is not None}
+    if pool in partners or pool in partners.values():
+        remedy = "Write pairs of sizes as alternatives and compare them: fleetcast compare."
+        message = "a pool that hands its prompts over has no size of its own: its partner would have to follow"
+        raise InputError([Problem(message, scenario.raw.file, f"fleet.{pool}", None, remedy)])
     if pool is None and len(names) == 1:
         return names[0]
     if pool not in names:

@@ -466,3 +466,13 @@ def test_the_command_writes_a_page(town: Scenario, tmp_path: Path) -> None:
     text = page.read_text()
     assert "llama-3.3-70b on h100-sxm" in text
     assert "All sizes that were tried" in text
+
+
+@pytest.mark.parametrize("pool", ["main", "answers"])
+def test_a_pair_of_pools_has_no_size_of_its_own(town: Scenario, pool: str) -> None:
+    """Prefill that hands over: the number of one pool says nothing without that of the other."""
+    answers = {**town.raw.data["fleet"]["main"]}
+    hand_over = {"to": "answers", "bandwidth": "50 GB/s", "latency": "1 ms"}
+    pair = town.replace("fleet", {"main": {**answers, "hand_over": hand_over}, "answers": answers})
+    with pytest.raises(InputError, match="hands its prompts over"):
+        size_pool(pair, pool)
