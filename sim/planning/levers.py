@@ -41,7 +41,8 @@ def serving_usd(
 
     Demand is that without any answer to cost, the same for all sets of levers; an API is not among the ways, and
     prices are those of the month. Fleets are large, so that whole replicas do not matter. Accelerators are simulated in
-    the order of the least that they can cost, until none can be cheaper than the best so far.
+    the order of the least that they can cost, until none can be cheaper than the best so far. Where nothing keeps the
+    service levels, the cheapest throughput without them counts: the least that such a set of levers could cost.
     """
     horizon = simulated.horizon
     total = 0.0
@@ -57,12 +58,13 @@ def serving_usd(
                 return min((way.usd_per_request(None, peak) for way in ways), default=math.inf)
 
             best = math.inf
-            for bound, name in sorted(
-                (least(bounds, name), name) for name in hardware_on_offer(horizon, month, levers)
-            ):
+            by_bound = sorted((least(bounds, name), name) for name in hardware_on_offer(horizon, month, levers))
+            for bound, name in by_bound:
                 if bound >= best:
                     break
                 best = min(best, least(simulated, name))
+            if math.isinf(best) and by_bound:
+                best = by_bound[0][0]
             total += share * best * requests_in(month, rate)
     return total
 

@@ -41,7 +41,7 @@ MOST_REPAIRS = 3
 SMALLEST_REPAIR, LARGEST_REPAIR = 0.93, 0.6
 """Ends of the factor on what replicas are taken to serve where a service level did not hold [1]."""
 
-OPTIMUM_NODES, OPTIMUM_GAP = 300, 0.005
+OPTIMUM_NODES, OPTIMUM_GAP = 4000, 0.005
 POLICY_NODES, POLICY_GAP = 30, 0.01
 """Nodes of the search, and proven distance to the optimum at which it stops before [1]."""
 

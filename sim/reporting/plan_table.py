@@ -187,7 +187,7 @@ def _levers(plan: Plan) -> WideTable:
     wide = found[found["kind"].isin(["shapley", "alone", "last"])].pivot(index="lever", columns="kind", values="usd")
     rows = [["without any", _money(before), "", "", ""]]
     for lever, row in wide.sort_values("shapley", ascending=False).iterrows():
-        share = row["shapley"] / (before - after) if before != after else 0.0
+        share = row["shapley"] / (before - after) if 0.0 < before - after < math.inf else 0.0
         rows.append([str(lever), _money(-row["shapley"]), f"{share:.1%}", _money(-row["alone"]), _money(-row["last"])])
     rows.append(["with all", _money(after), "", "", ""])
     columns = [TableColumn("lever", is_key=True)]
