@@ -15,11 +15,13 @@ from pydantic import BaseModel
 from sim.planning.capacities import Service
 from sim.planning.coefficients import SimulatedCapacities
 from sim.planning.horizon import Horizon
+from sim.planning.trials import layouts_of
 from sim.planning.uncertainty.distributions import FloatArray, quantile
+from sim.serving.validity import Validity
 from sim.specs.errors import InputError, Problem
 from sim.specs.horizon import PathSpec
 from sim.specs.records import RecordSpec
-from sim.specs.serving_stack import EFFICIENCIES, BandClass, BandSpec
+from sim.specs.serving_stack import EFFICIENCIES, BandSpec
 from sim.specs.spec import Sourced
 from sim.specs.uncertainty import QUANTILE_SHAPES, RangeSpec, ShapeName, UncertaintySpec
 from sim.specs.units import Dimension
@@ -114,10 +116,11 @@ def find_inputs(horizon: Horizon, spec: UncertaintySpec, replicates: int = 1) ->
     """
     found: list[Input] = []
     problems: list[Problem] = []
+    judged = judgements(horizon)
     for place, thing in _everything(horizon):
         name = ".".join(map(str, place))
         if isinstance(thing, BandSpec):
-            found += _bands(horizon, place, thing)
+            found += _bands(place, thing, judged)
         elif isinstance(thing, Sourced | RecordSpec) and (thing.low is not None or thing.high is not None):
             found += _number(place, thing)
         else:
@@ -129,7 +132,7 @@ def find_inputs(horizon: Horizon, spec: UncertaintySpec, replicates: int = 1) ->
         found.append(_replicate(replicates))
     described = []
     for each in found:
-        reason = each.reason or _foreign(horizon, each) or _not_drawn(spec, each.name)
+        reason = _foreign(horizon, each) or each.reason or _not_drawn(spec, each.name)
         group = next((key for key, paths in spec.groups.items() if _matches(each.name, paths)), "")
         if not reason and not group:
             problems.append(_problem("is in no group", each.name, "Add its path to one of `groups`."))
@@ -188,31 +191,30 @@ def _number(place: Place, thing: Sourced[Any] | RecordSpec) -> Iterator[Input]:
     )  # fmt: skip
 
 
-def _bands(horizon: Horizon, place: Place, band: BandSpec) -> Iterator[Input]:
+def _bands(place: Place, band: BandSpec, judged: Mapping[str, Validity]) -> Iterator[Input]:
     """Yield an error band once for every accelerator whose predictions have it."""
-    known = place[-1]
-    names = [name for name in horizon.hardware if standing(horizon, name) == known]
+    names = [name for name, validity in judged.items() if any(band is each for each in validity.bands.values())]
     if not names:
-        yield _band(place, band, f"no accelerator on offer is of the class {known}")
+        yield _band(place, band, "no accelerator on offer is judged by this band")
     for name in names:
         yield _band((*place, name), band, "")
 
 
-def standing(horizon: Horizon, hardware: str) -> BandClass:
-    """Return how well predictions for an accelerator are known: its family calibrated, shipping, or only specified."""
-    if horizon.hardware[hardware].family in horizon.serving_stack.families:
-        return "calibrated"
+def judgements(horizon: Horizon) -> dict[str, Validity]:
+    """Return how far predictions for every accelerator on offer can be trusted; those that serve nothing have none."""
     simulated = SimulatedCapacities(horizon)
+    found: dict[str, Validity] = {}
     for case, described in horizon.spec.use_cases.items():
-        for model, share in described.models.items():
-            for tensor in share.layouts:
-                try:
-                    service = Service(case, model, True, True, True, False)
-                    found = simulated.deployment(service, hardware, tensor)
-                except InputError:
-                    continue
-                return "specification" if found.specification_only else "transferred"
-    return "specification"
+        for model in described.models:
+            service = Service(case, model, True, True, True, False)
+            for layout in layouts_of(horizon, service):
+                for name in horizon.spec.hardware:
+                    if name not in found:
+                        try:
+                            found[name] = simulated.deployment(service, name, layout).validity
+                        except InputError:
+                            continue
+    return {name: found[name] for name in horizon.spec.hardware if name in found}
 
 
 def _band(place: Place, band: BandSpec, reason: str) -> Input:
@@ -267,7 +269,7 @@ def _formed(each: Input, spec: UncertaintySpec, problems: list[Problem]) -> Inpu
 def _foreign(horizon: Horizon, each: Input) -> str:
     """Return why a number of a document that the horizon uses is about something that it does not use."""
     place = each.place
-    if place[:2] == ("stack", "families"):
+    if place[:2] in (("stack", "families"), ("stack", "coverage")):
         families = {hardware.family for hardware in horizon.hardware.values()}
         return "" if place[2] in families else f"no accelerator of the family {place[2]} is on offer"
     if place[:2] == ("economics", "hardware"):

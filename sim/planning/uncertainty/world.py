@@ -47,7 +47,7 @@ def drawn_world(horizon: Horizon, inputs: Iterable[Input], values: Mapping[str, 
         if each.kind == "lengths_factor":
             lengths[str(each.place[1]), str(each.place[2])] = value
         elif each.kind == "band":
-            metric: BandMetric = each.place[2]  # type: ignore[assignment]
+            metric: BandMetric = each.place[each.place.index("bands") + 1]  # type: ignore[assignment]
             errors[metric, str(each.place[-1])] = value
         elif each.kind == "replicate":
             replicate = int(value)

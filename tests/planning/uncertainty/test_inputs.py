@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sim.planning.horizon import Horizon, load_horizon
-from sim.planning.uncertainty.inputs import REPLICATE, find_inputs, standing
+from sim.planning.uncertainty.inputs import REPLICATE, find_inputs, judgements
 from sim.specs.errors import InputError
 from sim.specs.uncertainty import UncertaintySpec
 
@@ -44,7 +44,7 @@ def test_every_low_and_high_of_the_data_is_drawn_or_listed_with_a_reason(name: s
     names = [each.name for each in inputs]
     assert len(names) == len(set(names))
     accelerators = tuple(horizon.hardware)
-    listed = {each.rsplit(".", 1)[0] if each.startswith("stack.bands.") and each.endswith(accelerators) else each
+    listed = {each.rsplit(".", 1)[0] if "bands." in each and each.endswith(accelerators) else each
               for each in names}  # fmt: skip
     wanted = stated(horizon)
     assert len(wanted) > 100
@@ -60,19 +60,21 @@ def test_what_is_not_drawn_is_a_choice_or_belongs_to_what_the_horizon_does_not_u
 ) -> None:
     reasons = {each.name: each.reason for each in find_inputs(horizon, ranges)}
     assert "choice" in reasons["horizon.target_load"]
-    assert reasons["stack.families.cdna4.matmul"] == "no accelerator of the family cdna4 is on offer"
+    assert reasons["stack.coverage.ampere.bands.tpot"] == "no accelerator of the family ampere is on offer"
     assert reasons["economics.hardware.vr200-nvl72.it_power"] == "vr200-nvl72 is not on offer"
     assert reasons["hardware.h100-sxm.prices.hourly.spot"] == "no rental term of the horizon is on this basis"
-    assert reasons["stack.bands.tpot.specification"] == "no accelerator on offer is of the class specification"
+    assert reasons["stack.bands.tpot.specification"] == "no accelerator on offer is judged by this band"
     assert reasons["hardware.h100-sxm.prices.capex"] == ""
 
 
 def test_an_error_band_is_drawn_for_each_accelerator_of_its_class(horizon: Horizon, ranges: UncertaintySpec) -> None:
     inputs = {each.name: each for each in find_inputs(horizon, ranges)}
-    band = horizon.serving_stack.bands["tpot"]["calibrated"]
-    for name in ("h100-sxm", "b200-hgx"):
-        assert standing(horizon, name) == "calibrated"
-        each = inputs[f"stack.bands.tpot.calibrated.{name}"]
+    judged = judgements(horizon)
+    for name, family in (("h100-sxm", "hopper"), ("b200-hgx", "blackwell")):
+        band = judged[name].bands["tpot"]
+        assert judged[name].known == "calibrated"
+        assert horizon.serving_stack.coverage[family].bands["tpot"] is band
+        each = inputs[f"stack.coverage.{family}.bands.tpot.{name}"]
         assert (each.low, each.high, each.interval) == (band.low, band.high, 0.8)
         assert each.value == pytest.approx(np.sqrt(band.low * band.high))
 

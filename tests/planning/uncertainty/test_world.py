@@ -56,7 +56,11 @@ def test_a_factor_on_a_path_holds_at_every_point(horizon: Horizon, ranges: Uncer
 
 
 def test_lengths_errors_and_replicates_are_told_beside_the_documents(horizon: Horizon, ranges: UncertaintySpec) -> None:
-    values = {"workload.continuous.output_tokens": 1.3, "stack.bands.tpot.calibrated.h100-sxm": 1.1, REPLICATE: 2.0}
+    values = {
+        "workload.continuous.output_tokens": 1.3,
+        "stack.coverage.hopper.bands.tpot.h100-sxm": 1.1,
+        REPLICATE: 2.0,
+    }
     found = drawn_world(horizon, find_inputs(horizon, ranges, 3), values)
     assert found.horizon == horizon
     assert found.lengths == {("continuous", "output_tokens"): 1.3}
