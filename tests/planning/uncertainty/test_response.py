@@ -93,7 +93,7 @@ def test_the_horizon_as_it_stands_gives_the_coefficients_of_the_plan(
 def test_a_throughput_that_is_measured_lower_lowers_capacity_as_much(
     table: CapacityTable, response: Response, draw: Draw
 ) -> None:
-    found, _ = response.capacities(draw({"stack.coverage.hopper.bands.throughput.h100-sxm": 0.6}))
+    found, _ = response.capacities(replace(draw({}), errors={("throughput", "h100-sxm"): 0.6}))
     assert found.replicas[at_last(table), "h100-sxm"].requests_per_s == pytest.approx(
         0.6 * table.replicas[at_last(table), "h100-sxm"].requests_per_s
     )
@@ -103,7 +103,7 @@ def test_a_throughput_that_is_measured_lower_lowers_capacity_as_much(
 
 
 def test_latencies_beyond_the_limit_leave_no_capacity(table: CapacityTable, response: Response, draw: Draw) -> None:
-    found, inside = response.capacities(draw({"stack.coverage.hopper.bands.e2e.h100-sxm": 50.0}))
+    found, inside = response.capacities(replace(draw({}), errors={("e2e", "h100-sxm"): 50.0}))
     assert found.replicas[at_last(table), "h100-sxm"].accelerators == 0
     assert (at_last(table), "h100-sxm") not in inside
     assert found.replicas[at_last(table), "b200-hgx"].accelerators > 0
