@@ -60,6 +60,11 @@ class Horizon:
     library: Library
     """Where names are looked up."""
 
+    def as_written(self) -> dict[str, Any]:
+        """Return the horizon as read, with changes applied, in JSON types: days as text, also where they are keys."""
+        written: dict[str, Any] = _in_json(self.raw.data)
+        return written
+
     def documents(self) -> dict[str, dict[str, Any]]:
         """Return kind -> name -> document of all that it names, in JSON types."""
         parts: dict[str, Mapping[str, Document]] = {
@@ -219,3 +224,11 @@ def _with_number(here: Any, keys: Sequence[str], number: float, path: str) -> An
         place = int(key)
         return (*here[:place], _with_number(here[place], rest, number, path), *here[place + 1 :])
     raise ValueError(f"{path}: there is no {key!r}")
+
+
+def _in_json(content: object) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _in_json(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_in_json(value) for value in content]
+    return content if content is None or isinstance(content, str | bool | int | float) else str(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -181,7 +180,7 @@ def plan(horizon: Horizon | str, progress: Progress | None = None) -> Plan:
         "fingerprints": dict(given.fingerprints),
         "horizon": given.spec.model_dump(mode="json", exclude_none=True),
         "documents": given.documents(),
-        "as_written": json.loads(json.dumps(given.raw.data, default=str)),
+        "as_written": given.as_written(),
         "viability": viable.to_dict(orient="records"),
         "back_test": back_test(given).to_dict(orient="records"),
         "wall_s": time.perf_counter() - started,

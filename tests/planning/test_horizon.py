@@ -1,5 +1,7 @@
 import datetime
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,3 +185,12 @@ def test_numbers_are_put_in_without_reading_anything_again(
 def test_numbers_have_a_place(horizon: Horizon, path: str) -> None:
     with pytest.raises(ValueError, match="there is no"):
         horizon.with_numbers({path: 1.0})
+
+
+def test_what_is_written_of_a_horizon_is_that_horizon(tmp_path: Path) -> None:
+    horizon = load_horizon("enterprise-2027", {"end": datetime.date(2027, 6, 1)})
+    (tmp_path / "again.yaml").write_text(json.dumps(horizon.as_written()), encoding="utf-8")
+    assert load_horizon(str(tmp_path / "again.yaml")).spec == horizon.spec
+    documents = json.loads(json.dumps(horizon.documents(), allow_nan=False))
+    assert set(documents["hardware"]) == set(horizon.hardware)
+    assert documents["economics"]["reference"]["kind"] == "economics"

@@ -233,6 +233,7 @@ def _back_tests(studies: Sequence[Study]) -> list[str]:
         ]
         for study in studies
         for each in study.manifest.get("back_test", [])
+        if "verdict" in each
     }
     if not rows:
         return []
