@@ -51,4 +51,5 @@ def _text(marked: str) -> str:
     """Return HTML as plain text."""
     import html
 
+    marked = re.sub(r'<span class="interval"[^>]*>([^<]*)</span>', r"(\1)", marked)
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", marked))).strip()

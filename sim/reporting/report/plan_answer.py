@@ -51,7 +51,8 @@ def plan_answer(study: Study, spread: Study | None) -> Answer:
         _latency_card(study),
         ("When it pays", *_dates(study)),
     ]
-    return Answer(study.label, sentence, cards, cautions_of(study))
+    unsure = [] if spread is None else [html.escape(str(flag)) for flag in spread.manifest["flags"]]
+    return Answer(study.label, sentence, cards, [*cautions_of(study), *unsure])
 
 
 def cautions_of(study: Study) -> list[str]:
