@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from sim.reporting.report.studies import Study
@@ -63,9 +64,11 @@ def share(value: float) -> str:
 def row_of(study: Study, table: str, where: Mapping[str, object]) -> pd.Series | None:
     """Return the one row of a table in which columns have these values (None is null), or None."""
     rows = study.tables[table]
+    chosen = np.ones(len(rows), dtype=bool)
     for column, wanted in where.items():
-        rows = rows[rows[column].isna() if wanted is None else rows[column] == wanted]
-    return rows.iloc[0] if len(rows) == 1 else None
+        chosen &= (rows[column].isna() if wanted is None else rows[column] == wanted).to_numpy(dtype=bool)
+    places = np.flatnonzero(chosen)
+    return rows.iloc[int(places[0])] if len(places) == 1 else None
 
 
 def value_of(study: Study, table: str, column: str, where: Mapping[str, object]) -> float:
