@@ -76,7 +76,7 @@ class Operations:
         self._states = np.full(len(replica_pool), OFF, np.int8)
         for members, each in zip(self._members, deployments, strict=True):
             self._states[members[: each.replicas]] = READY
-        self._leaving = np.zeros(len(replica_pool), bool)  # drains for an outage, not because the target fell
+        self._leaving = np.zeros(len(replica_pool), bool)  # away soon: not because the target fell, and not to start
         self._due_start = np.full(len(replica_pool), NEVER, np.int64)
         self.log = LifeLog(replica_pool, self._states)
         self._load = OfferedLoad(fleet, self._members)
@@ -129,6 +129,7 @@ class Operations:
                 self._watch_power(now_ns)
                 continue
             if kind == UP:
+                self._leaving[number] = False
                 self._put(number, OFF, now_ns)
             elif kind == DOWN:
                 self._lose(number, now_ns)
@@ -164,6 +165,7 @@ class Operations:
             members = self._members[pool]
             states = self._states[members]
             recallable = members[(states == DRAINING) & ~self._leaving[members]]
+            startable = (states == OFF) & ~self._leaving[members]
             scaling = self._mechanisms.pools[pool].scaling
             counts = scale_changes(
                 self._target[pool],
@@ -172,12 +174,12 @@ class Operations:
                 len(recallable),
                 int((states == STARTING).sum()),
                 int((states == SPARE).sum()),
-                int((states == OFF).sum()),
+                int(startable.sum()),
             )
             recalled, promoted, started, cancelled, released, drained = counts
             self._change(recallable[:recalled], READY, now_ns)
             self._change(members[states == SPARE][:promoted], READY, now_ns)
-            self._start(pool, members[states == OFF][:started], now_ns)
+            self._start(pool, members[startable][:started], now_ns)
             self._change(_last(members[states == STARTING], cancelled), OFF, now_ns)
             self._change(_last(members[states == SPARE][promoted:], released), OFF, now_ns)
             for index in _last(members[states == READY], drained):
@@ -194,8 +196,6 @@ class Operations:
         """Let a replica stand elsewhere."""
         self._states[index] = state
         self._fleet.replicas[index]["draining"] = int(state == DRAINING and not self._leaving[index])
-        if state != DRAINING:
-            self._leaving[index] = False
         if state != STARTING:
             self._due_start[index] = NEVER
         self.log.note(now_ns, index, state, int(self._fleet.replicas[index]["slowdown"]))
@@ -218,9 +218,9 @@ class Operations:
             self._retire(index, now_ns)
 
     def _drain_for_outage(self, index: int, now_ns: int) -> None:
-        if self._states[index] in (READY, DRAINING):
-            self._leaving[index] = True
-            self._put(index, DRAINING, now_ns)
+        """Let a replica that will be away take nothing new; one that does not serve is turned off until then."""
+        self._leaving[index] = True
+        self._put(index, DRAINING if self._states[index] in (READY, DRAINING) else OFF, now_ns)
 
     def _retire(self, index: int, now_ns: int) -> None:
         """Turn off a replica that has drained, or keep it as a spare where one is missing."""
