@@ -44,7 +44,7 @@ def completion_command(context: click.Context, shell: str) -> None:
     click.echo(found(context.find_root().command, {}, "fleetcast", "_FLEETCAST_COMPLETE").source())
 
 
-@click.command("doctor", short_help="Say whether everything is there: versions, caches, cores, extras.")
+@click.command("doctor", short_help="Say whether everything that is needed is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def doctor_command(as_json: bool) -> None:
     """Say whether everything is there: versions, caches, cores, memory, the library and the optional extras.
