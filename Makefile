@@ -26,10 +26,10 @@ demo: $(VENV)/.run
 	@$(BIN)/fleetcast report $(DEMO) -o $(DEMO)/report.html
 
 test: lint
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-all: lint
-	@$(BIN)/python -m pytest -q -m "slow or not slow"
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

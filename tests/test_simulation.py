@@ -158,6 +158,8 @@ def test_engines_agree_on_every_built_in_scenario(tmp_path: Path) -> None:
     names = sorted(Library((builtin_root(),)).names("scenario"))
     assert "quickstart" in names
     for name in names:
+        if any(pool.outages or pool.roll_outs for pool in sim.load(name).spec.fleet.values()):
+            continue  # what happens in them comes later than this run is long: tests/test_fleet_scenarios.py
         scenario = sim.load(name, SHORT | {"duration": "90 s", "drain": "30 s"})
         compiled, reference = (sim.simulate(scenario, engine=engine) for engine in ("compiled", "simpy"))
         assert same(compiled, reference, ("requests", "timeline", "summary"))
