@@ -205,6 +205,8 @@ def _drop_cancelled(fleet: FleetState, index: int, replica: np.void) -> None:
         if _occupied(fleet, index, slot) and fleet.requests[number]["stage"] & CANCELLED:
             _give_up(fleet, index, replica, slot)
             fleet.requests[number]["outcome"] = TIMED_OUT
+            if fleet.requests[number]["first_token_ns"] == replica["clock_ns"]:
+                fleet.requests[number]["first_token_ns"] = -1  # it came when nobody waited for it any more
             replica["outstanding"] -= 1
             _leave(fleet, number, DROPPED)
     replica["cancelling"] = 0
