@@ -479,6 +479,14 @@ def test_more_than_memory_holds_is_said_in_a_sentence(monkeypatch: pytest.Monkey
 # Signals, pipes and terminals
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let interrupts be heard also where the tests run in the background, which a shell makes deaf to them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupted_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that receives a real interrupt when it is called the n-th time."""
     calls = iter(range(1, 10**6))
@@ -491,6 +499,7 @@ def interrupted_at(call: int, function: Callable[..., Any]) -> Callable[..., Any
     return wrapper
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("place", ["in the middle of a run", "in the middle of writing"])
 def test_an_interrupt_leaves_nothing_and_exits_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     if place == "in the middle of a run":
