@@ -37,8 +37,9 @@ def claims_command(
     fleetcast claims C02 C10 --json
     """
     from sim.cli_common import print_json, problems_told
+    from sim.cli_execution import study_told
 
-    with problems_told():
+    with problems_told(), study_told(is_kept=keep is not None):
         from sim.execution.executor import make_executor
         from sim.execution.store import Store
         from sim.planning.claims.study import load_claims, run_claims

@@ -55,9 +55,10 @@ def uncertainty_command(
     import time
 
     from sim.cli_common import changes_of, print_json, problems_told
+    from sim.cli_execution import study_told
 
     started = time.perf_counter()
-    with problems_told():
+    with problems_told(), study_told(is_kept=True):
         from sim.execution.execution import Tally
         from sim.execution.executor import make_executor
         from sim.execution.store import Store

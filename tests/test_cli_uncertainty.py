@@ -87,3 +87,25 @@ def test_every_range_of_the_built_in_document_is_used_by_a_built_in_horizon(rang
         assert matching(inputs, rule.paths), rule.paths
     names = {each.name for each in inputs}
     assert len(names) > 250
+
+
+@pytest.mark.parametrize(
+    ("function", "command", "kept"),
+    [
+        ("sim.planning.uncertainty.study.uncertainty", ["uncertainty", "enterprise-2027", "-o", "out"], True),
+        ("sim.planning.claims.study.run_claims", ["claims", "C21", "--keep", "kept"], True),
+        ("sim.planning.claims.study.run_claims", ["claims", "C21"], False),
+    ],
+)
+def test_an_interrupt_says_whether_anything_is_kept(
+    function: str, command: list[str], kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(function, interrupted)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 130
+    assert ("the same command goes on from there" in result.stderr) == kept
+    assert ("nothing was written" in result.stderr) != kept

@@ -24,7 +24,6 @@ from sim.serving.state import (
     CANCELLED,
     DROPPED,
     FINISHED,
-    FRACTION_BITS,
     HANDED_OVER,
     HELD,
     NOWHERE,
@@ -35,6 +34,7 @@ from sim.serving.state import (
     WATCHED,
     FleetState,
 )
+from sim.serving.transfer import transfer_end_ns
 
 
 @compiled
@@ -229,17 +229,22 @@ def _release_follow_ups(fleet: FleetState, arrivals: Arrivals, request: int) -> 
 def _hand_over(fleet: FleetState, arrivals: Arrivals, index: int, request: int, now_ns: int) -> None:
     """Send the KV of a prefilled request to the pool that decodes it.
 
-    A replica sends one after the other at the bandwidth of its network, so transfers wait for those before them; the
-    latency is that of the network and holds up nobody else.
+    A replica sends one after the other, so transfers wait for those before them; the receiver is chosen when the KV
+    arrives, so that its own link holds up nobody.
     """
     replica = fleet.replicas[index]
     pool = fleet.pools[replica["pool"]]
     record = fleet.requests[request]
-    duration_ns = (record["prompt_tokens"] * pool["transfer_duration"]) >> FRACTION_BITS
-    sent_ns = max(now_ns, replica["link_free_ns"]) + duration_ns
-    replica["link_free_ns"] = sent_ns
+    free_ns, there_ns = transfer_end_ns(
+        now_ns,
+        replica["link_free_ns"],
+        record["prompt_tokens"],
+        pool["transfer_duration"],
+        pool["transfer_latency_ns"],
+    )
+    replica["link_free_ns"] = free_ns
     record["replica"] = NOWHERE
-    send_at(arrivals, request, sent_ns + pool["transfer_latency_ns"])
+    send_at(arrivals, request, there_ns)
 
 
 @compiled

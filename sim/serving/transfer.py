@@ -1,4 +1,4 @@
-"""KV on its way from one replica to another: each sends and receives one at a time, first come, first served."""
+"""KV on its way from one replica to another: each sends one at a time, first come, first served."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ def token_duration(hand_over: HandOverSpec, bytes_per_token: float) -> int:
 
 
 @compiled
-def transfer_end_ns(
-    ready_ns: int, sender_free_ns: int, receiver_free_ns: int, tokens: int, duration: int, latency_ns: int
-) -> tuple[int, int]:
-    """Return when both ends of a transfer are free again, and when its KV is there.
+def transfer_end_ns(ready_ns: int, sender_free_ns: int, tokens: int, duration: int, latency_ns: int) -> tuple[int, int]:
+    """Return when the sender is free again, and when the KV is there.
 
-    It begins when its prompt is computed and neither end is busy, `start = max(ready, sender, receiver)`, and holds
-    both for `tokens * duration`, rounded up to whole nanoseconds; the latency passes on the way and holds nobody.
-    With one sender and one receiver this is Lindley's recursion.
+    A transfer begins when its prompt is computed and its sender is free, `start = max(ready, free)`, and holds it for
+    `tokens * duration`, rounded up to whole nanoseconds; the latency passes on the way and holds nobody. This is
+    Lindley's recursion.
 
     Parameters
     ----------
     ready_ns : int
         When the prompt is computed [ns].
-    sender_free_ns, receiver_free_ns : int
-        When the two replicas have ended their transfers before this one [ns].
+    sender_free_ns : int
+        When the sender has ended its transfers before this one [ns].
     tokens : int
         KV entries to send [tokens].
     duration : int
@@ -40,9 +38,9 @@ def transfer_end_ns(
     Returns
     -------
     tuple of int
-        When sender and receiver are free, and when decoding can begin [ns].
+        When the sender is free, and when decoding can begin [ns].
 
     """
-    start_ns = max(ready_ns, sender_free_ns, receiver_free_ns)
+    start_ns = max(ready_ns, sender_free_ns)
     busy_ns = (tokens * duration + (1 << FRACTION_BITS) - 1) >> FRACTION_BITS
     return start_ns + busy_ns, start_ns + busy_ns + latency_ns

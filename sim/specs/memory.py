@@ -43,8 +43,8 @@ class HandOverSpec(Spec):
     `replicas` is the ratio of prefill to decode."""
 
     bandwidth: PositiveBytesPerSecond
-    """One-way bandwidth of the network at each replica, sending or receiving; transfers that meet there wait for each
-    other [B/s]."""
+    """One-way bandwidth of the network at each replica that sends; its transfers wait for each other, while receivers
+    take any number at once [B/s]."""
 
     latency: Seconds
     """Time of a transfer on top of its bytes over the bandwidth [s]."""
