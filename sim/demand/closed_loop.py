@@ -166,7 +166,7 @@ def _roots(parent: IntArray) -> IntArray:
 def _trace(parts: list[_Rows], name: str, prefixes: bool, patience: bool) -> Trace:
     if not parts:
         empty = np.empty(0, np.int64)
-        parts = [_Rows(*(empty for _ in _Rows._fields))]  # type: ignore[arg-type]
+        parts = [_Rows(*(empty for _ in _Rows._fields))]  # type: ignore[arg-type]  # columns of one tuple type, made from a sequence
     before = np.cumsum([0, *(part.arrival_ns.size for part in parts)])
     arrival_ns = np.concatenate([part.arrival_ns for part in parts])
     # new sessions are in order already; those of the past are not

@@ -124,7 +124,7 @@ def _in_order(parts: list[Calls]) -> Calls:
     place[order] = np.arange(order.size)
     parent = np.concatenate(parents)[order]
     np.copyto(parent, place[parent], where=parent >= 0)
-    return Calls(*(column[order] for column in joined))._replace(parent=parent)  # type: ignore[arg-type]
+    return Calls(*(column[order] for column in joined))._replace(parent=parent)  # type: ignore[arg-type]  # columns of one tuple type, made from a sequence
 
 
 def _draw_kind(tables: SessionTables, count: int, streams: Streams) -> Calls:
@@ -330,4 +330,4 @@ def _with_sub_agents(
 
     sub_session = np.repeat(chain_owner, lengths)
     columns = zip(main._replace(parent=parent), sub._replace(parent=sub_parent, session=sub_session), strict=True)
-    return Calls(*(both(of_main, of_sub) for of_main, of_sub in columns))  # type: ignore[arg-type]
+    return Calls(*(both(of_main, of_sub) for of_main, of_sub in columns))  # type: ignore[arg-type]  # columns of one tuple type, made from a sequence

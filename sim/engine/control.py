@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.serving.compilation import compiled
-from sim.specs.control import AutoscalingSpec, ScheduledScalingSpec
+from sim.specs.control import Autoscaling, ScheduledScalingSpec
 from sim.specs.fleet import PoolSpec
 
 OFF, STARTING, SPARE, READY, DRAINING, FAILED = 0, 1, 2, 3, 4, 5
@@ -97,11 +97,11 @@ def scaling_record(pool: PoolSpec, start_hour: float) -> tuple[NDArray[np.void],
     return record, hours, np.array([entry.replicas for entry in scale.schedule], np.int64)
 
 
-def _target(scale: AutoscalingSpec) -> float:
+def _target(scale: Autoscaling) -> float:
+    """Return the target of a signal, for TTFT in [ns]; 0 where the hour alone decides."""
     if isinstance(scale, ScheduledScalingSpec):
         return 0.0
-    target = float(getattr(scale, "target"))  # noqa: B009
-    return target * _NANOSECONDS if getattr(scale, "signal") == "ttft" else target  # noqa: B009
+    return scale.target * _NANOSECONDS if scale.signal == "ttft" else scale.target
 
 
 @compiled

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.control import OUTSTANDING, QUEUE, TTFT, UTILISATION
-from sim.serving.replica import kv_used_at, pending_ages
+from sim.serving.readings import kv_used_at, pending_ages
 from sim.serving.state import FleetState
 
 

@@ -11,7 +11,7 @@ from sim.engine.control import DRAINING, FAILED, OFF, READY
 from sim.engine.mechanisms import Mechanisms
 from sim.serving.deployment import Deployment
 from sim.serving.power import FULL_SPEED, power_w, slowdown_factor
-from sim.serving.replica import busy_until_ns
+from sim.serving.readings import busy_until_ns
 from sim.serving.state import FleetState
 
 

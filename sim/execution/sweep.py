@@ -174,7 +174,7 @@ def _tried(values: Sequence[object]) -> Sequence[object]:
     """Return the values that are tried beforehand: all, or of very many numbers the ends and some between."""
     if len(values) <= _MOST_TRIED or not all(isinstance(value, int | float) for value in values):
         return values
-    ordered = sorted(values, key=float)  # type: ignore[arg-type]
+    ordered = sorted(values, key=float)  # type: ignore[arg-type]  # values are numbers here, checked before
     return [ordered[index * (len(ordered) - 1) // (_MOST_TRIED - 1)] for index in range(_MOST_TRIED)]
 
 

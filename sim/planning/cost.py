@@ -174,7 +174,7 @@ def owning_terms(economics: EconomicsSpec, end: End = "value") -> OwningTerms:
 
     A long life and a high resale value make owning cheap, so these two take their other end.
     """
-    opposite: End = {"low": "high", "value": "value", "high": "low"}[end]  # type: ignore[assignment]
+    opposite: End = {"low": "high", "value": "value", "high": "low"}[end]  # type: ignore[assignment]  # keys and values are the same three words
     return OwningTerms(
         cost_of_capital=number_at(economics.cost_of_capital, end),
         life_years=number_at(economics.life, opposite) / SECONDS_PER_YEAR,

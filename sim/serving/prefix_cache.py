@@ -13,10 +13,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sim.serving.compilation import compiled_apart, compiled_inside, compiled_where
+from sim.serving.prefix_entries import (
+    NOBODY,
+    find_entry,
+    forget,
+    group_key,
+    link,
+    link_host,
+    new_entry,
+    session_key,
+    unlink,
+    unlink_host,
+)
 from sim.serving.state import FleetState
-
-NOBODY = -1
-_REPLICA_SHIFT = 40
 
 
 class Hit(NamedTuple):
@@ -63,146 +72,12 @@ def _not_kept(fleet: FleetState, index: int, slot: int, context: int) -> None:
 
 
 @compiled_inside
-def group_key(group: int) -> int:
-    """Return the key of a shared text."""
-    return 2 * group + 1
-
-
-@compiled_inside
-def session_key(session: int) -> int:
-    """Return the key of a session."""
-    return 2 * session
-
-
-@compiled_inside
-def _home(fleet: FleetState, index: int, key: int) -> int:
-    """Return the place of the hash table at which a search starts; the factors keep products inside 63 bits."""
-    mixed = ((key & 0x7FFFFFFF) * 0x5BD1E995) ^ (index * 0x85EBCA6B)
-    return (mixed ^ (mixed >> 15) ^ (mixed >> 31)) & (len(fleet.entry_index) - 1)
-
-
-@compiled_inside
 def _group_tokens(fleet: FleetState, request: int, block: int) -> int:
     """Return the whole blocks of shared text at the start of a prompt [tokens]."""
     prefix = fleet.prefixes[request]
     if prefix["group"] < 0:
         return 0
     return (min(prefix["group_tokens"], fleet.requests[request]["prompt_tokens"] - 1) // block) * block
-
-
-@compiled_apart
-def find_entry(fleet: FleetState, index: int, key: int) -> int:
-    """Return the entry of a key at a replica, -1 when there is none."""
-    mask = len(fleet.entry_index) - 1
-    place = _home(fleet, index, key)
-    sought = (index << _REPLICA_SHIFT) | key
-    while fleet.entry_index[place] >= 0:
-        if fleet.entries[fleet.entry_index[place]]["key"] == sought:
-            return fleet.entry_index[place]
-        place = (place + 1) & mask
-    return -1
-
-
-@compiled_inside
-def _forget(fleet: FleetState, index: int, entry: int) -> None:
-    """Take an entry out of the hash table and close the gap, so that every search still ends at an empty place."""
-    sought = fleet.entries[entry]["key"]
-    if sought >= 0:
-        mask = len(fleet.entry_index) - 1
-        place = _home(fleet, index, sought & ((1 << _REPLICA_SHIFT) - 1))
-        while fleet.entry_index[place] != entry:
-            place = (place + 1) & mask
-        following = (place + 1) & mask
-        while fleet.entry_index[following] >= 0:
-            key = fleet.entries[fleet.entry_index[following]]["key"]
-            home = _home(fleet, key >> _REPLICA_SHIFT, key & ((1 << _REPLICA_SHIFT) - 1))
-            if ((following - home) & mask) >= ((following - place) & mask):
-                fleet.entry_index[place] = fleet.entry_index[following]
-                place = following
-            following = (following + 1) & mask
-        fleet.entry_index[place] = -1
-    fleet.free_entries[0] += 1
-    fleet.free_entries[fleet.free_entries[0]] = entry
-
-
-@compiled_inside
-def _new_entry(fleet: FleetState, index: int, key: int) -> int:
-    """Return a new entry without tokens, known by its key unless it is nobody's."""
-    entry = fleet.free_entries[fleet.free_entries[0]]
-    fleet.free_entries[0] -= 1
-    record = fleet.entries[entry]
-    record["key"] = NOBODY
-    record["tokens"] = 0
-    record["host_tokens"] = 0
-    record["references"] = 0
-    if key >= 0:
-        record["key"] = (index << _REPLICA_SHIFT) | key
-        mask = len(fleet.entry_index) - 1
-        place = _home(fleet, index, key)
-        while fleet.entry_index[place] >= 0:
-            place = (place + 1) & mask
-        fleet.entry_index[place] = entry
-    return entry
-
-
-@compiled_inside
-def _link(fleet: FleetState, index: int, entry: int) -> None:
-    """Make an entry the most recently used one of those without references."""
-    replica = fleet.replicas[index]
-    record = fleet.entries[entry]
-    replica["cache_tokens"] += record["tokens"]
-    record["newer"] = -1
-    record["older"] = replica["cache_newest"]
-    if replica["cache_newest"] >= 0:
-        fleet.entries[replica["cache_newest"]]["newer"] = entry
-    else:
-        replica["cache_oldest"] = entry
-    replica["cache_newest"] = entry
-
-
-@compiled_inside
-def _unlink(fleet: FleetState, index: int, entry: int) -> None:
-    """Take an entry out of the list of those without references."""
-    replica = fleet.replicas[index]
-    record = fleet.entries[entry]
-    replica["cache_tokens"] -= record["tokens"]
-    if record["newer"] >= 0:
-        fleet.entries[record["newer"]]["older"] = record["older"]
-    else:
-        replica["cache_newest"] = record["older"]
-    if record["older"] >= 0:
-        fleet.entries[record["older"]]["newer"] = record["newer"]
-    else:
-        replica["cache_oldest"] = record["newer"]
-
-
-@compiled_inside
-def _link_host(fleet: FleetState, index: int, entry: int) -> None:
-    """Make an entry the most recently moved one in host memory."""
-    replica = fleet.replicas[index]
-    record = fleet.entries[entry]
-    record["host_newer"] = -1
-    record["host_older"] = replica["host_newest"]
-    if replica["host_newest"] >= 0:
-        fleet.entries[replica["host_newest"]]["host_newer"] = entry
-    else:
-        replica["host_oldest"] = entry
-    replica["host_newest"] = entry
-
-
-@compiled_inside
-def _unlink_host(fleet: FleetState, index: int, entry: int) -> None:
-    """Take an entry out of the list of those in host memory."""
-    replica = fleet.replicas[index]
-    record = fleet.entries[entry]
-    if record["host_newer"] >= 0:
-        fleet.entries[record["host_newer"]]["host_older"] = record["host_older"]
-    else:
-        replica["host_newest"] = record["host_older"]
-    if record["host_older"] >= 0:
-        fleet.entries[record["host_older"]]["host_newer"] = record["host_newer"]
-    else:
-        replica["host_oldest"] = record["host_newer"]
 
 
 @compiled_where(0, "prefixes", _no_hit)
@@ -250,7 +125,7 @@ def _pin(fleet: FleetState, index: int, entry: int, found: int) -> None:
     record = fleet.entries[entry]
     if record["references"] == 0:
         if record["tokens"] > 0:
-            _unlink(fleet, index, entry)
+            unlink(fleet, index, entry)
         replica["kv_used"] += record["tokens"]
     record["references"] += 1
     loaded = found - record["tokens"]
@@ -262,7 +137,7 @@ def _pin(fleet: FleetState, index: int, entry: int, found: int) -> None:
         replica["host_tokens"] -= loaded
         record["host_tokens"] -= loaded
         if record["host_tokens"] == 0:
-            _unlink_host(fleet, index, entry)
+            unlink_host(fleet, index, entry)
 
 
 @compiled_where(0, "prefixes", _no_use)
@@ -287,9 +162,9 @@ def _unpin(fleet: FleetState, index: int, entry: int) -> None:
         return
     fleet.replicas[index]["kv_used"] -= record["tokens"]
     if record["tokens"] > 0:
-        _link(fleet, index, entry)
+        link(fleet, index, entry)
     elif record["host_tokens"] == 0:
-        _forget(fleet, index, entry)
+        forget(fleet, index, entry)
 
 
 @compiled_inside
@@ -308,7 +183,7 @@ def _grow(fleet: FleetState, index: int, entry: int, tokens: int) -> int:
         record["host_tokens"] -= stale
         fleet.replicas[index]["host_tokens"] -= stale
         if record["host_tokens"] == 0:
-            _unlink_host(fleet, index, entry)
+            unlink_host(fleet, index, entry)
     return grown
 
 
@@ -336,7 +211,7 @@ def share_group(fleet: FleetState, index: int, slot: int) -> None:
         key = group_key(fleet.prefixes[request]["group"])
         if find_entry(fleet, index, key) >= 0:
             return  # somebody else was faster; the copy is dropped when this request ends
-        entry["group_entry"] = _new_entry(fleet, index, key)
+        entry["group_entry"] = new_entry(fleet, index, key)
         fleet.entries[entry["group_entry"]]["references"] = 1
     entry["shared"] += _grow(fleet, index, entry["group_entry"], tokens)
 
@@ -367,15 +242,15 @@ def keep(fleet: FleetState, index: int, slot: int, context: int) -> None:
             key = session_key(prefix["session"])
             entry["session_entry"] = find_entry(fleet, index, key)
             if entry["session_entry"] < 0:
-                entry["session_entry"] = _new_entry(fleet, index, key)
+                entry["session_entry"] = new_entry(fleet, index, key)
                 fleet.entries[entry["session_entry"]]["references"] = 1
             else:
                 _pin(fleet, index, entry["session_entry"], 0)
         replica["kv_used"] += _grow(fleet, index, entry["session_entry"], whole - group_tokens)
     elif whole > entry["shared"]:
-        nobody = _new_entry(fleet, index, NOBODY)
+        nobody = new_entry(fleet, index, NOBODY)
         fleet.entries[nobody]["tokens"] = whole - entry["shared"]
-        _link(fleet, index, nobody)
+        link(fleet, index, nobody)
 
 
 @compiled_where(0, "prefixes", _untrimmed)
@@ -399,18 +274,18 @@ def _evict(fleet: FleetState, index: int, room: int) -> None:
         record = fleet.entries[entry]
         lost = min(record["tokens"], -(-(replica["cache_tokens"] - room) // block) * block)
         if lost == record["tokens"]:
-            _unlink(fleet, index, entry)
+            unlink(fleet, index, entry)
         else:
             replica["cache_tokens"] -= lost
         record["tokens"] -= lost
         if pool["host_capacity"] > 0 and record["key"] >= 0:
             if record["host_tokens"] > 0:
-                _unlink_host(fleet, index, entry)
+                unlink_host(fleet, index, entry)
             record["host_tokens"] += lost
             replica["host_tokens"] += lost
-            _link_host(fleet, index, entry)
+            link_host(fleet, index, entry)
         elif record["tokens"] == 0:
-            _forget(fleet, index, entry)
+            forget(fleet, index, entry)
     while replica["host_tokens"] > pool["host_capacity"]:
         entry = replica["host_oldest"]
         record = fleet.entries[entry]
@@ -418,9 +293,9 @@ def _evict(fleet: FleetState, index: int, room: int) -> None:
         record["host_tokens"] -= lost
         replica["host_tokens"] -= lost
         if record["host_tokens"] == 0:
-            _unlink_host(fleet, index, entry)
+            unlink_host(fleet, index, entry)
             if record["tokens"] == 0 and record["references"] == 0:
-                _forget(fleet, index, entry)
+                forget(fleet, index, entry)
 
 
 @compiled_where(0, "prefixes", _nothing)
@@ -431,10 +306,10 @@ def lose_all(fleet: FleetState, index: int) -> None:
         entry = replica["host_oldest"]
         replica["host_tokens"] -= fleet.entries[entry]["host_tokens"]
         fleet.entries[entry]["host_tokens"] = 0
-        _unlink_host(fleet, index, entry)
+        unlink_host(fleet, index, entry)
         if fleet.entries[entry]["tokens"] == 0:
-            _forget(fleet, index, entry)
+            forget(fleet, index, entry)
     while replica["cache_oldest"] >= 0:
         entry = replica["cache_oldest"]
-        _unlink(fleet, index, entry)
-        _forget(fleet, index, entry)
+        unlink(fleet, index, entry)
+        forget(fleet, index, entry)

@@ -41,7 +41,7 @@ def stretched(world: World, service: Service, trace: Trace) -> Trace:
     if trace.prefix_tokens is not None:
         shared = np.rint(trace.prefix_tokens * prompts).astype(np.int64)
         changed["prefix_tokens"] = np.minimum(shared, prompt - 1)
-    longer = dataclasses.replace(trace, **changed)  # type: ignore[arg-type]
+    longer = dataclasses.replace(trace, **changed)  # type: ignore[arg-type]  # columns by name of the same dataclass
     context = world.horizon.models[case.models[service.model].model].architecture.context_length
     fits = longer.prompt_tokens + longer.output_tokens <= context
     return longer if longer.follows is not None or fits.all() else longer.rows(np.flatnonzero(fits))

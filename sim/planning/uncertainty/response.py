@@ -140,14 +140,14 @@ class Response:
         by_name = {name: paces(world.horizon, name) for name in dict.fromkeys(name for _, name in self._paces)}
         for (plain, name), known in self._paces.items():
             for pace in by_name[name]:
-                nearest = min(known, key=lambda each, pace=pace: abs(math.log(each / pace)))  # type: ignore[misc]
+                nearest = min(known, key=lambda each, pace=pace: abs(math.log(each / pace)))  # type: ignore[misc]  # a default binds the loop's pace
                 yield dataclasses.replace(plain, pace=pace), known[nearest], name
 
     def _answer(
         self, world: World, service: Service, nearest: Service, base: Coefficient, curve: Curve, change: _Stretch
     ) -> tuple[Coefficient, ReplicaInWorld] | None:
         errors = {metric: world.errors.get((metric, curve.setup.hardware), 1.0) for metric in METRICS}
-        wrong = np.array([errors[metric] for metric in curve.metrics])  # type: ignore[index]
+        wrong = np.array([errors[metric] for metric in curve.metrics])  # type: ignore[index]  # these are METRICS
         slower = change.slower * wrong
         then = curve.largest_load(0, np.ones_like(slower) / nearest.pace)
         now = curve.largest_load(world.replicate, slower / service.pace)
